@@ -1,0 +1,210 @@
+//! Where alerts are kept.
+//!
+//! A store decides nothing. It keeps each alert under a version and replaces it only for whoever has
+//! seen the newest one, finds alerts by the few keys below, and answers only when what it was asked to
+//! keep is as durable as it can make it. All stores pass the same contract suite (`tests/it/stores.rs`).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::contact::{Address, Channel};
+use crate::escalation::Alert;
+use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
+use crate::incoming::Incoming;
+use crate::timestamp::Timestamp;
+
+/// Keeps alerts.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// A number that no alert of this store has had.
+    async fn next_number(&self) -> Result<AlertNumber, Error>;
+
+    /// Keeps a new alert, unless its dedup key belongs to an alert that is escalating or
+    /// acknowledged, or the claimed idempotency key has been used. All three are judged and kept in
+    /// one step, however many callers race.
+    async fn insert(&self, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Insert, Error>;
+
+    /// Replaces an alert that has not changed since `seen` was read, unless the claimed idempotency
+    /// key has been used. Keeps, in the same step, by which messages and addresses it is found.
+    async fn update(&self, seen: &Stored, next: Arc<Alert>, claim: Option<Claim>) -> Result<Update, Error>;
+
+    /// The alert with its version.
+    async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error>;
+
+    /// What an idempotency key was used for, if it was.
+    async fn claimed(&self, key: &ClaimKey) -> Result<Option<Replay>, Error>;
+
+    /// Alerts with a wake-up, ordered by the alert's id, beginning after `after`.
+    async fn armed(&self, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error>;
+
+    /// Alerts newest first.
+    async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error>;
+
+    /// The attempt that sent a message or workflow.
+    async fn find_message(&self, id: &ProviderId) -> Result<Option<AttemptRef>, Error>;
+
+    /// The alert with this number.
+    async fn find_number(&self, number: AlertNumber) -> Result<Option<AlertId>, Error>;
+
+    /// The greatest number given to an alert so far; zero before the first.
+    async fn newest_number(&self) -> Result<AlertNumber, Error>;
+
+    /// Alerts that have messaged this address on this channel and are not resolved, newest first.
+    async fn find_address(&self, channel: Channel, address: &Address, limit: usize) -> Result<Vec<AlertId>, Error>;
+
+    /// Keeps a webhook that no attempt is known for yet, under the id by which it may be found later.
+    /// The oldest are forgotten beyond [`PARKED_MAX`].
+    async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error>;
+
+    /// The webhooks kept under an id, oldest first.
+    async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error>;
+
+    /// Forgets the webhooks kept under an id.
+    async fn unpark(&self, id: &ProviderId) -> Result<(), Error>;
+
+    /// Forgets what has served its time: idempotency keys given before `keys_before`, parked webhooks
+    /// kept before `parked_before`. At most `limit` of each, so that nothing waits long for it.
+    /// Returns how many were forgotten.
+    async fn tidy(&self, keys_before: Timestamp, parked_before: Timestamp, limit: usize) -> Result<usize, Error>;
+
+    /// Keeps a named secret of the installation, unless one is kept already; returns the one that is.
+    async fn secret(&self, name: &str, proposed: [u8; 32]) -> Result<[u8; 32], Error>;
+
+    /// Proves that something can be kept, by keeping something.
+    async fn probe(&self, now: Timestamp) -> Result<(), Error>;
+
+    /// Writes out what is waiting and lets go of files and connections.
+    async fn close(&self);
+
+    /// Whether this process alone uses the store, so that a send that was begun and is not being
+    /// done by this process is not being done by anybody.
+    fn is_sole_owner(&self) -> bool;
+
+    /// Whether what it keeps outlives the process.
+    fn is_durable(&self) -> bool;
+}
+
+/// The most webhooks that are kept for attempts that are not known yet.
+pub const PARKED_MAX: usize = 100_000;
+
+/// An alert as it was read, with the version that a replacement must name.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The alert.
+    pub alert: Arc<Alert>,
+    /// Counts its changes, from 1.
+    pub version: u64,
+}
+
+/// What came of keeping a new alert.
+#[derive(Clone, Debug)]
+pub enum Insert {
+    /// It is kept.
+    Inserted(Stored),
+    /// An open alert has its dedup key; nothing was kept.
+    Open(AlertId),
+    /// The idempotency key has been used; nothing was kept.
+    Replayed(Replay),
+}
+
+/// What came of replacing an alert.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// It is replaced.
+    Updated(Stored),
+    /// It has changed in the meantime; nothing was kept.
+    Stale,
+    /// The idempotency key has been used; nothing was kept.
+    Replayed(Replay),
+}
+
+/// Names a request: a hash of who asks, what for, and their `Idempotency-Key`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimKey(pub [u8; 32]);
+
+/// Uses an idempotency key together with what the request does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Names the request.
+    pub key: ClaimKey,
+    /// A hash of the request's body, to tell a repetition from another request.
+    pub fingerprint: [u8; 32],
+    /// What the request will have done.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a request with an idempotency key did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It raised an alert.
+    Created,
+    /// It was counted as a repetition of an open alert.
+    Repeated,
+    /// It changed an alert.
+    Changed,
+}
+
+/// What an idempotency key was used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// A hash of that request's body.
+    pub fingerprint: [u8; 32],
+    /// What it did.
+    pub outcome: Outcome,
+    /// The alert as it stood then.
+    pub alert: Arc<Alert>,
+}
+
+/// An alert with a wake-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Armed {
+    /// The alert.
+    pub id: AlertId,
+    /// When the clock must be looked at for it.
+    pub wake_at: Timestamp,
+    /// Whether somebody had the right to send when this was kept.
+    pub sending: bool,
+}
+
+/// Which alerts to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Only those with this status, by its name in the API.
+    pub status: Option<StatusFilter>,
+    /// Only those of this policy.
+    pub policy: Option<Box<str>>,
+    /// Only those older than this one.
+    pub before: Option<AlertId>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// A status without what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the same names as the statuses")]
+pub enum StatusFilter {
+    Escalating,
+    Acknowledged,
+    Exhausted,
+    Resolved,
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be reached or cannot write now; the same call may succeed later.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// Something it holds cannot be understood; a person must look.
+    #[error("the store holds something about {what} that cannot be understood")]
+    Corrupt {
+        /// What it is about.
+        what: Box<str>,
+        /// Why.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+}

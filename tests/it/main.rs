@@ -1,0 +1,1 @@
+//! Every test that looks at callout from the outside, in one program.
