@@ -20,7 +20,7 @@ impl Timestamp {
     /// The first moment that can be written, 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
     /// The last moment that can be written in every time zone, at the end of the year 9999.
-    pub const MAX: Self = Self(253_402_207_200_999);
+    pub const MAX: Self = Self(253_402_207_200_000);
 
     /// A moment from milliseconds since 1970; moments outside of what RFC 3339 can write are moved to its ends.
     pub const fn from_millis(millis: i64) -> Self {
