@@ -4,6 +4,9 @@
 //! seen the newest one, finds alerts by the few keys below, and answers only when what it was asked to
 //! keep is as durable as it can make it. All stores pass the same contract suite (`tests/it/stores.rs`).
 
+mod findable;
+mod memory;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +16,8 @@ use crate::escalation::Alert;
 use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use crate::incoming::Incoming;
 use crate::timestamp::Timestamp;
+
+pub use memory::MemoryStore;
 
 /// Keeps alerts.
 #[async_trait]
@@ -207,4 +212,22 @@ pub enum Error {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// Why a store did not keep what it was given, where no database can be blamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// Ids and numbers are given once; an alert with this one is kept already.
+    #[error("another alert has this id or this number")]
+    SecondOfItsName,
+    /// The alert itself is wrong, which only a defect of callout can bring about.
+    #[error("the alert breaks a promise: {0}")]
+    Broken(&'static str),
+}
+
+impl Error {
+    /// An alert that breaks a promise of the escalation.
+    fn broken(id: AlertId, promise: &'static str) -> Self {
+        Self::Corrupt { what: format!("alert {id}").into(), source: Arc::new(NotKept::Broken(promise)) }
+    }
 }

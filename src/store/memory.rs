@@ -1,0 +1,300 @@
+//! Keeps alerts in memory: for the demonstration, for trying things out, and for tests.
+//!
+//! It keeps every promise of [`Store`] but one: what it holds ends with the process. It keeps all
+//! alerts, settled ones too, and forgets none of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::contact::{Address, Channel};
+use crate::escalation::{Alert, Status, broken_promise};
+use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
+use crate::incoming::Incoming;
+use crate::timestamp::Timestamp;
+
+use super::{
+    Armed, Claim, ClaimKey, Error, Insert, NotKept, PARKED_MAX, Page, Replay, StatusFilter, Store, Stored, Update,
+    findable,
+};
+
+/// Keeps alerts as long as the process lives.
+///
+/// One plain mutex guards everything: each call holds it for some map operations, none across an
+/// await, and a step that must be judged as one (an insert with its keys) is one by construction.
+#[derive(Debug)]
+pub struct MemoryStore {
+    shelves: Mutex<Shelves>,
+    parked_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shelves {
+    alerts: BTreeMap<AlertId, Stored>,
+    last_number: u64,
+    newest_number: u64,
+    by_number: HashMap<AlertNumber, AlertId>,
+    open_keys: HashMap<Box<str>, AlertId>,
+    armed: BTreeMap<AlertId, Armed>,
+    messages: HashMap<ProviderId, AttemptRef>,
+    reached: HashMap<(Channel, Box<str>), BTreeSet<AlertNumber>>,
+    claims: HashMap<ClaimKey, Replay>,
+    claim_ages: BTreeSet<(Timestamp, ClaimKey)>,
+    parked: BTreeMap<u64, Parked>,
+    parked_under: HashMap<ProviderId, BTreeSet<u64>>,
+    parked_ages: BTreeSet<(Timestamp, u64)>,
+    last_parked: u64,
+    secrets: HashMap<Box<str>, [u8; 32]>,
+}
+
+#[derive(Debug)]
+struct Parked {
+    id: ProviderId,
+    incoming: Incoming,
+    at: Timestamp,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::with_parked_max(PARKED_MAX)
+    }
+
+    /// An empty store that keeps at most `parked_max` webhooks for attempts that are not known yet.
+    pub fn with_parked_max(parked_max: usize) -> Self {
+        Self { shelves: Mutex::default(), parked_max }
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, Shelves> {
+        // A panic while it was held can only have come from the allocator; what stands there is whole.
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn next_number(&self) -> Result<AlertNumber, Error> {
+        let mut shelves = self.shelves();
+        shelves.last_number += 1;
+        Ok(AlertNumber(shelves.last_number))
+    }
+
+    async fn insert(&self, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Insert, Error> {
+        refuse_broken(&alert)?;
+        let mut shelves = self.shelves();
+        if let Some(replay) = shelves.replay(claim.as_ref()) {
+            return Ok(Insert::Replayed(replay));
+        }
+        if let Some(open) = findable::open_key(&alert).and_then(|key| shelves.open_keys.get(key)) {
+            return Ok(Insert::Open(*open));
+        }
+        if shelves.alerts.contains_key(&alert.id()) || shelves.by_number.contains_key(&alert.raised.number) {
+            return Err(Error::Unavailable(Arc::new(NotKept::SecondOfItsName)));
+        }
+        shelves.by_number.insert(alert.raised.number, alert.id());
+        shelves.newest_number = shelves.newest_number.max(alert.raised.number.0);
+        shelves.last_number = shelves.last_number.max(alert.raised.number.0);
+        Ok(Insert::Inserted(shelves.keep(None, alert, 1, claim)))
+    }
+
+    async fn update(&self, seen: &Stored, next: Arc<Alert>, claim: Option<Claim>) -> Result<Update, Error> {
+        refuse_broken(&next)?;
+        let mut shelves = self.shelves();
+        if let Some(replay) = shelves.replay(claim.as_ref()) {
+            return Ok(Update::Replayed(replay));
+        }
+        let kept_version = shelves.alerts.get(&next.id()).map(|stored| stored.version);
+        if kept_version != Some(seen.version) {
+            return Ok(Update::Stale);
+        }
+        Ok(Update::Updated(shelves.keep(Some(&seen.alert), next, seen.version + 1, claim)))
+    }
+
+    async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error> {
+        Ok(self.shelves().alerts.get(&id).cloned())
+    }
+
+    async fn claimed(&self, key: &ClaimKey) -> Result<Option<Replay>, Error> {
+        Ok(self.shelves().claims.get(key).cloned())
+    }
+
+    async fn armed(&self, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
+        let shelves = self.shelves();
+        let later = shelves.armed.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        Ok(later.map(|(_, armed)| *armed).take(limit).collect())
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {
+        let shelves = self.shelves();
+        let older = shelves.alerts.range(..page.before.unwrap_or(AlertId::from_bits(u128::MAX)));
+        let newest_first = older.rev().map(|(_, stored)| &stored.alert);
+        Ok(newest_first.filter(|alert| belongs_on(page, alert)).take(page.limit).cloned().collect())
+    }
+
+    async fn find_message(&self, id: &ProviderId) -> Result<Option<AttemptRef>, Error> {
+        Ok(self.shelves().messages.get(id).copied())
+    }
+
+    async fn find_number(&self, number: AlertNumber) -> Result<Option<AlertId>, Error> {
+        Ok(self.shelves().by_number.get(&number).copied())
+    }
+
+    async fn newest_number(&self) -> Result<AlertNumber, Error> {
+        Ok(AlertNumber(self.shelves().newest_number))
+    }
+
+    async fn find_address(&self, channel: Channel, address: &Address, limit: usize) -> Result<Vec<AlertId>, Error> {
+        let shelves = self.shelves();
+        let Some(numbers) = shelves.reached.get(&(channel, address.reveal().into())) else { return Ok(Vec::new()) };
+        let ids = numbers.iter().rev().filter_map(|number| shelves.by_number.get(number));
+        Ok(ids.take(limit).copied().collect())
+    }
+
+    async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
+        let mut shelves = self.shelves();
+        shelves.last_parked += 1;
+        let place = shelves.last_parked;
+        shelves.parked.insert(place, Parked { id: id.clone(), incoming: incoming.clone(), at: now });
+        shelves.parked_under.entry(id.clone()).or_default().insert(place);
+        shelves.parked_ages.insert((now, place));
+        while shelves.parked.len() > self.parked_max {
+            let Some((oldest, _)) = shelves.parked.first_key_value() else { break };
+            let oldest = *oldest;
+            shelves.forget_parked(oldest);
+        }
+        Ok(())
+    }
+
+    async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error> {
+        let shelves = self.shelves();
+        let places = shelves.parked_under.get(id).into_iter().flatten();
+        Ok(places.filter_map(|place| shelves.parked.get(place)).map(|parked| parked.incoming.clone()).collect())
+    }
+
+    async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {
+        let mut shelves = self.shelves();
+        for place in shelves.parked_under.get(id).cloned().unwrap_or_default() {
+            shelves.forget_parked(place);
+        }
+        Ok(())
+    }
+
+    async fn tidy(&self, keys_before: Timestamp, parked_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        let mut shelves = self.shelves();
+        let old_claims: Vec<_> =
+            shelves.claim_ages.iter().take_while(|(at, _)| *at < keys_before).take(limit).cloned().collect();
+        for age in &old_claims {
+            shelves.claim_ages.remove(age);
+            shelves.claims.remove(&age.1);
+        }
+        let old_parked: Vec<_> =
+            shelves.parked_ages.iter().take_while(|(at, _)| *at < parked_before).take(limit).copied().collect();
+        for (_, place) in &old_parked {
+            shelves.forget_parked(*place);
+        }
+        Ok(old_claims.len() + old_parked.len())
+    }
+
+    async fn secret(&self, name: &str, proposed: [u8; 32]) -> Result<[u8; 32], Error> {
+        Ok(*self.shelves().secrets.entry(name.into()).or_insert(proposed))
+    }
+
+    async fn probe(&self, _now: Timestamp) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+
+    fn is_sole_owner(&self) -> bool {
+        true
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+}
+
+impl Shelves {
+    fn replay(&self, claim: Option<&Claim>) -> Option<Replay> {
+        self.claims.get(&claim?.key).cloned()
+    }
+
+    fn keep(&mut self, seen: Option<&Alert>, alert: Arc<Alert>, version: u64, claim: Option<Claim>) -> Stored {
+        self.keep_open_key(seen, &alert);
+        match findable::armed(&alert) {
+            Some(armed) => self.armed.insert(alert.id(), armed),
+            None => self.armed.remove(&alert.id()),
+        };
+        for (id, attempt) in findable::new_messages(seen, &alert) {
+            // The first stays: no later report can take a message away from its attempt.
+            self.messages.entry(id.clone()).or_insert(AttemptRef { alert: alert.id(), attempt });
+        }
+        self.keep_reached(seen, &alert);
+        if let Some(claim) = claim {
+            let replay = Replay { fingerprint: claim.fingerprint, outcome: claim.outcome, alert: Arc::clone(&alert) };
+            self.claim_ages.insert((claim.at, claim.key.clone()));
+            self.claims.insert(claim.key, replay);
+        }
+        let stored = Stored { alert, version };
+        self.alerts.insert(stored.alert.id(), stored.clone());
+        stored
+    }
+
+    fn keep_open_key(&mut self, seen: Option<&Alert>, alert: &Alert) {
+        if let Some(key) = findable::open_key(alert) {
+            // An exhausted alert that is acknowledged after all has its key back, unless a newer alert
+            // took it in the meantime.
+            self.open_keys.entry(key.into()).or_insert(alert.id());
+        } else if let Some(key) = seen.and_then(findable::open_key)
+            && self.open_keys.get(key) == Some(&alert.id())
+        {
+            self.open_keys.remove(key);
+        }
+    }
+
+    fn keep_reached(&mut self, seen: Option<&Alert>, alert: &Alert) {
+        let number = alert.raised.number;
+        if alert.status == Status::Resolved {
+            for (channel, address) in findable::reached(alert) {
+                if let Some(numbers) = self.reached.get_mut(&(channel, address.reveal().into())) {
+                    numbers.remove(&number);
+                }
+            }
+            return;
+        }
+        for (channel, address) in findable::newly_reached(seen, alert) {
+            self.reached.entry((channel, address.reveal().into())).or_default().insert(number);
+        }
+    }
+
+    fn forget_parked(&mut self, place: u64) {
+        let Some(parked) = self.parked.remove(&place) else { return };
+        self.parked_ages.remove(&(parked.at, place));
+        if let Some(places) = self.parked_under.get_mut(&parked.id) {
+            places.remove(&place);
+            if places.is_empty() {
+                self.parked_under.remove(&parked.id);
+            }
+        }
+    }
+}
+
+fn refuse_broken(alert: &Alert) -> Result<(), Error> {
+    match broken_promise(alert) {
+        None => Ok(()),
+        Some(promise) => Err(Error::broken(alert.id(), promise)),
+    }
+}
+
+fn belongs_on(page: &Page, alert: &Alert) -> bool {
+    page.status.is_none_or(|status| status == StatusFilter::of(alert.status))
+        && page.policy.as_ref().is_none_or(|policy| alert.raised.policy.as_ref() == Some(policy))
+}
