@@ -9,11 +9,15 @@
 //! | [`clock`], [`sender`], [`incoming`] | the small ports: time, what goes out, what comes back |
 //! | [`store`] | where alerts are kept |
 
+pub mod chance;
 pub mod clock;
 pub mod contact;
+pub mod engine;
 pub mod escalation;
 pub mod id;
 pub mod incoming;
+pub mod link;
+pub mod metrics;
 pub mod sender;
 pub mod store;
 pub mod timestamp;

@@ -1,0 +1,246 @@
+//! The corridor that every event goes through: load, step, commit, perform.
+
+use std::sync::Arc;
+
+use crate::escalation::{self, Alert, Effect, Event, Ignored, Progress, Status, Verdict, step};
+use crate::id::AlertId;
+use crate::store::{Claim, ClaimKey, Outcome, Replay, Stored, Update};
+use crate::timestamp::Timestamp;
+
+use super::turns::Turn;
+use super::{Engine, Error};
+
+/// How often a change is tried again that another node was quicker with.
+const CONTENDED_MAX: usize = 16;
+
+/// A request that carries an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Names the request.
+    pub key: ClaimKey,
+    /// A hash of its body.
+    pub fingerprint: [u8; 32],
+}
+
+impl Request {
+    pub(super) fn claim(&self, outcome: Outcome, at: Timestamp) -> Claim {
+        Claim { key: self.key.clone(), fingerprint: self.fingerprint, outcome, at }
+    }
+
+    /// What the key was used for, if it was for this very request.
+    pub(super) fn same(&self, replay: Replay) -> Result<Replay, Error> {
+        if replay.fingerprint == self.fingerprint { Ok(replay) } else { Err(Error::KeyReused) }
+    }
+}
+
+/// What an event did.
+#[derive(Clone, Debug)]
+pub enum Applied {
+    /// The alert is this from now on.
+    Moved(Arc<Alert>),
+    /// The alert is as it was.
+    Stayed(Arc<Alert>, Ignored),
+    /// The request had been made before; the alert was this then.
+    Replayed(Arc<Alert>),
+}
+
+impl Applied {
+    /// The alert, where the event had its effect or is harmless without one.
+    pub(super) fn or_harmless(self, harmless: Ignored) -> Result<Arc<Alert>, Error> {
+        match self {
+            Self::Moved(alert) | Self::Replayed(alert) => Ok(alert),
+            Self::Stayed(alert, ignored) if ignored == harmless => Ok(alert),
+            Self::Stayed(_, ignored) => Err(Error::Impossible(ignored)),
+        }
+    }
+}
+
+/// A verdict to move, together with the turn that was taken for it.
+pub(super) struct Planned {
+    pub(super) next: Alert,
+    pub(super) effects: Vec<Effect>,
+    pub(super) turn: Option<Turn>,
+}
+
+impl Engine {
+    /// Applies an event to an alert.
+    pub(super) async fn apply(&self, id: AlertId, event: &Event, request: Option<&Request>) -> Result<Applied, Error> {
+        self.apply_in_turn(id, event, request, None).await
+    }
+
+    /// As [`Engine::apply`], with a turn to send that was waited for.
+    pub(super) async fn apply_in_turn(
+        &self,
+        id: AlertId,
+        event: &Event,
+        request: Option<&Request>,
+        mut turn: Option<Turn>,
+    ) -> Result<Applied, Error> {
+        let guard = self.turnstile(id).await;
+        for _ in 0..CONTENDED_MAX {
+            if let Some(request) = request
+                && let Some(replay) = self.0.store.claimed(&request.key).await?
+            {
+                return Ok(Applied::Replayed(request.same(replay)?.alert));
+            }
+            let Some(seen) = self.0.store.get(id).await? else { return Err(Error::NoSuchAlert) };
+            let now = self.0.clock.now();
+            let (next, effects) = match step(&seen.alert, event, now) {
+                Verdict::Stay(ignored) => {
+                    self.ignored(&seen.alert, ignored);
+                    return Ok(Applied::Stayed(seen.alert, ignored));
+                }
+                Verdict::Move { next, effects } => (next, effects),
+            };
+            let planned = self.with_turn(Planned { next, effects, turn: turn.take() }, now);
+            let outcome = if *event == Event::Repeated { Outcome::Repeated } else { Outcome::Changed };
+            let claim = request.map(|request| request.claim(outcome, now));
+            match self.0.store.update(&seen, Arc::new(planned.next), claim).await? {
+                Update::Updated(stored) => {
+                    drop(guard);
+                    self.committed(Some(&seen.alert), &stored, planned.effects, planned.turn);
+                    return Ok(Applied::Moved(stored.alert));
+                }
+                Update::Replayed(replay) => match request {
+                    Some(request) => return Ok(Applied::Replayed(request.same(replay)?.alert)),
+                    None => return Err(Error::Contended),
+                },
+                Update::Stale => turn = planned.turn,
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// If the alert is left ready to send, and nobody else is waiting to, the send begins in the same commit.
+    pub(super) fn with_turn(&self, planned: Planned, now: Timestamp) -> Planned {
+        let is_ready = matches!(planned.next.status, Status::Escalating(Progress::Ready { from, .. }) if from <= now);
+        if !is_ready || self.0.stop.is_cancelled() {
+            return planned;
+        }
+        let Some(turn) = planned.turn.or_else(|| self.0.turns.try_take(now)) else {
+            return Planned { turn: None, ..planned };
+        };
+        match step(&planned.next, &Event::TurnCame, now) {
+            Verdict::Move { next, effects } => Planned { next, effects, turn: Some(turn) },
+            Verdict::Stay(_) => Planned { turn: Some(turn), ..planned },
+        }
+    }
+
+    /// What follows a commit: the effects are performed, and the next wake-up is armed.
+    pub(super) fn committed(&self, before: Option<&Alert>, stored: &Stored, effects: Vec<Effect>, turn: Option<Turn>) {
+        let alert = &stored.alert;
+        tell(before, alert);
+        self.count(before, alert);
+        for held in self.0.outage.changed(alert) {
+            self.spawn_apply(held, Event::OutageOver);
+        }
+        match alert.progress() {
+            Some(Progress::Ready { from, .. }) if from <= self.0.clock.now() => self.0.turns.join(alert),
+            Some(_) => {
+                if before.and_then(escalation::next_wake) != escalation::next_wake(alert)
+                    && let Some(wake_at) = escalation::next_wake(alert)
+                {
+                    self.0.timers.arm(wake_at, alert.id());
+                }
+            }
+            None => {}
+        }
+        let mut turn = turn;
+        for effect in effects {
+            match effect {
+                Effect::Send { attempt, try_number } => {
+                    let permit = turn.take().and_then(Turn::take);
+                    self.begin_send(alert.id(), attempt, try_number, permit);
+                }
+            }
+        }
+        // Nobody may be listening; that is no failure.
+        let _n_listeners = self.0.changes.send(alert.id());
+    }
+
+    /// Applies an event on a task of its own; a failure is told of and stops nothing else.
+    pub(super) fn spawn_apply(&self, id: AlertId, event: Event) {
+        let engine = self.clone();
+        self.0.tracker.spawn(async move {
+            if let Err(error) = engine.apply(id, &event, None).await {
+                engine.could_not(id, &error);
+            }
+        });
+    }
+
+    /// Tells the operator that work on an alert failed.
+    pub(super) fn could_not(&self, id: AlertId, error: &Error) {
+        self.0.metrics.failure();
+        tracing::error!(alert.id = %id, error = %Chain(error), "could not go on with the alert; it is taken up again later or after a restart");
+    }
+
+    fn ignored(&self, alert: &Alert, ignored: Ignored) {
+        self.0.metrics.ignored(reason(ignored));
+        tracing::debug!(alert.id = %alert.id(), reason = reason(ignored), "an event changed nothing");
+    }
+
+    fn count(&self, before: Option<&Alert>, after: &Alert) {
+        let metrics = &self.0.metrics;
+        let Some(before) = before else {
+            metrics.alert_changed("raised");
+            return;
+        };
+        if before.status.name() != after.status.name() {
+            metrics.alert_changed(after.status.name());
+        }
+        if before.repeats != after.repeats {
+            metrics.alert_changed("repeated");
+        }
+    }
+}
+
+/// One log line for each thing that happened, readable alone.
+fn tell(before: Option<&Alert>, after: &Alert) {
+    let n_told = before.map_or(0, |before| before.timeline.len());
+    for entry in after.timeline.iter().skip(n_told) {
+        let attempt = entry.attempt.and_then(|number| after.attempt(number));
+        let step = attempt.and_then(|attempt| after.step_of(attempt));
+        let channel = entry.channel.or_else(|| step.and_then(escalation::Step::shown_channel));
+        tracing::info!(
+            alert.id = %after.id(),
+            alert.code = %after.code(),
+            event = entry.happening.name(),
+            attempt = entry.attempt,
+            user = step.map(|step| step.user.as_ref()),
+            channel = channel.map(crate::contact::Channel::name),
+            by = entry.by.as_deref(),
+            detail = entry.detail.as_deref(),
+            "alert {}: {}", after.code(), entry.happening.name(),
+        );
+    }
+}
+
+/// A word for metrics and logs.
+fn reason(ignored: Ignored) -> &'static str {
+    match ignored {
+        Ignored::NotYetDue => "not_yet_due",
+        Ignored::Held => "held",
+        Ignored::AlreadyKnown => "already_known",
+        Ignored::OldAttempt => "old_attempt",
+        Ignored::NoSuchAttempt => "no_such_attempt",
+        Ignored::NotEscalating => "not_escalating",
+        Ignored::AlreadyResolved => "already_resolved",
+        Ignored::AlreadyAcknowledged => "already_acknowledged",
+        Ignored::NotOpen => "not_open",
+    }
+}
+
+/// An error with everything that led to it, on one line.
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(formatter, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,290 @@
+//! The engine runs the machine: it brings events in and carries effects out.
+//!
+//! Four doors (people at the API, webhooks, the clock, the answers to sends) lead into one corridor,
+//! [`Engine::apply`](Engine): load the alert, step, commit, and only then perform the effects. The commit is
+//! the claim: an alert that says "sending until" is sent by whoever's commit made it say so. If that process
+//! dies, the moment passes and the send is made again; nothing else is needed to recover.
+//!
+//! The engine decides nothing about an escalation and knows neither HTTP, nor a database, nor Vonage.
+
+mod apply;
+mod outage;
+mod perform;
+mod raise;
+mod receive;
+mod replies;
+mod timers;
+mod turns;
+mod wake;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, MutexGuard, Semaphore, broadcast};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::chance::Chance;
+use crate::clock::Clock;
+use crate::contact::Channel;
+use crate::escalation::{Alert, Event, Ignored, Via};
+use crate::id::{AlertId, AttemptNumber};
+use crate::link::{LinkKey, Token};
+use crate::metrics::Metrics;
+use crate::sender::Sender;
+use crate::store::{self, Page, Store};
+use crate::timestamp::Timestamp;
+
+pub use apply::{Applied, Request};
+pub use raise::{NewAlert, Raising};
+pub use receive::Received;
+pub use turns::IN_FLIGHT_MAX;
+
+use outage::Outage;
+use timers::Timers;
+use turns::Turns;
+
+/// How many alerts are woken at the same time, so that their commits can share one.
+const WAKING_MAX: usize = 512;
+/// How many changes a slow listener may fall behind before it must look for itself.
+const CHANGES_KEPT: usize = 4_096;
+/// Alerts are kept apart by this many locks, so that two rarely wait for each other by accident.
+const TURNSTILES: usize = 4_096;
+/// How long a stop waits for the sends that are on their way.
+pub const DRAIN_MAX: Duration = Duration::from_secs(14);
+/// How long an idempotency key is remembered (contract, section 4).
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
+/// How long a webhook waits for the attempt that it belongs to.
+pub const PARKED_KEPT: Duration = Duration::from_hours(1);
+
+/// Runs the machine. Cheap to clone; all clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Shared>);
+
+struct Shared {
+    store: Arc<dyn Store>,
+    sender: Arc<dyn Sender>,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+    metrics: Arc<Metrics>,
+    link_key: LinkKey,
+    settings: ArcSwap<Settings>,
+    turnstiles: Vec<Mutex<()>>,
+    timers: Timers,
+    turns: Arc<Turns>,
+    outage: Outage,
+    waking: Arc<Semaphore>,
+    changes: broadcast::Sender<AlertId>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Where alerts are kept.
+    pub store: Arc<dyn Store>,
+    /// Who carries messages.
+    pub sender: Arc<dyn Sender>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random bits.
+    pub chance: Arc<dyn Chance>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What can be changed while the engine runs.
+    pub settings: Settings,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Parts").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What can be changed while the engine runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How many sends may begin in a second; zero means no limit.
+    pub max_per_second: u32,
+    /// Where the service is reached from outside, without a slash at the end; none means no links.
+    pub public_url: Option<Box<str>>,
+}
+
+/// Why the engine could not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// No alert has this id.
+    #[error("there is no such alert")]
+    NoSuchAlert,
+    /// The alert's status does not allow it.
+    #[error("the alert's status does not allow it")]
+    Impossible(Ignored),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// Others changed the alert again and again; trying again will help.
+    #[error("the alert is being changed by too many at once")]
+    Contended,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Engine").field("n_waiting", &self.0.turns.n_waiting()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Takes up where the store left off, and begins to work.
+    pub async fn start(parts: Parts) -> Result<Self, Error> {
+        let Parts { store, sender, clock, chance, metrics, settings } = parts;
+        let mut proposed = [0; 32];
+        chance.fill(&mut proposed);
+        let link_key = LinkKey::new(&store.secret("acknowledge-links", proposed).await?);
+        let engine = Self(Arc::new(Shared {
+            store,
+            sender,
+            clock,
+            chance,
+            metrics,
+            link_key,
+            turnstiles: std::iter::repeat_with(|| Mutex::new(())).take(TURNSTILES).collect(),
+            timers: Timers::default(),
+            turns: Turns::new(settings.max_per_second),
+            settings: ArcSwap::from_pointee(settings),
+            outage: Outage::default(),
+            waking: Arc::new(Semaphore::new(WAKING_MAX)),
+            changes: broadcast::channel(CHANGES_KEPT).0,
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }));
+        engine.take_up().await?;
+        engine.begin_loops();
+        Ok(engine)
+    }
+
+    /// Takes new settings; they count for sends from now on.
+    pub fn set(&self, settings: Settings) {
+        self.0.turns.set_max_per_second(settings.max_per_second);
+        self.0.settings.store(Arc::new(settings));
+    }
+
+    /// The alert as it stands.
+    pub async fn alert(&self, id: AlertId) -> Result<Arc<Alert>, Error> {
+        match self.0.store.get(id).await? {
+            Some(stored) => Ok(stored.alert),
+            None => Err(Error::NoSuchAlert),
+        }
+    }
+
+    /// Alerts, newest first.
+    pub async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {
+        Ok(self.0.store.list(page).await?)
+    }
+
+    /// The alert and attempt that an acknowledge token belongs to.
+    pub async fn opened_by(&self, token: &Token) -> Result<Arc<Alert>, Error> {
+        let id = self.0.store.find_number(token.number).await?.ok_or(Error::NoSuchAlert)?;
+        let alert = self.alert(id).await?;
+        let is_sent = alert.attempt(token.attempt).is_some_and(|attempt| attempt.tries > 0);
+        if is_sent && self.0.link_key.opens(token, id) { Ok(alert) } else { Err(Error::NoSuchAlert) }
+    }
+
+    /// Somebody says that the alert is seen. Saying so again is harmless.
+    pub async fn acknowledge(
+        &self,
+        id: AlertId,
+        by: &str,
+        via: Via,
+        channel: Option<Channel>,
+    ) -> Result<Arc<Alert>, Error> {
+        let event = Event::Acknowledge { by: by.into(), via, channel };
+        self.apply(id, &event, None).await?.or_harmless(Ignored::AlreadyAcknowledged)
+    }
+
+    /// The problem itself is over. Saying so again is harmless.
+    pub async fn resolve(&self, id: AlertId, by: &str) -> Result<Arc<Alert>, Error> {
+        let event = Event::Resolve { by: by.into() };
+        self.apply(id, &event, None).await?.or_harmless(Ignored::AlreadyResolved)
+    }
+
+    /// Goes to the next user now; does nothing when `attempt` is given and is no longer current.
+    pub async fn escalate(
+        &self,
+        id: AlertId,
+        by: &str,
+        attempt: Option<AttemptNumber>,
+        request: Option<&Request>,
+    ) -> Result<Arc<Alert>, Error> {
+        let event = Event::NextUser { by: by.into(), attempt };
+        self.apply(id, &event, request).await?.or_harmless(Ignored::OldAttempt)
+    }
+
+    /// Tells of each alert that changes. Whoever falls behind is told so and must look for itself.
+    pub fn changes(&self) -> broadcast::Receiver<AlertId> {
+        self.0.changes.subscribe()
+    }
+
+    /// The moment now, by the engine's clock.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// What is counted, with the figures that are read off brought up to date.
+    pub fn metrics(&self) -> &Metrics {
+        let shared = &self.0;
+        shared.metrics.observe(shared.turns.n_waiting(), shared.timers.n_armed(), shared.outage.n_failing());
+        &shared.metrics
+    }
+
+    /// Whether the engine can do its work: it is not stopping, and the store can keep something.
+    pub async fn readiness(&self) -> Result<Readiness, Error> {
+        if self.0.stop.is_cancelled() {
+            return Ok(Readiness::Stopping);
+        }
+        self.0.store.probe(self.now()).await?;
+        Ok(Readiness::Ready { is_durable: self.0.store.is_durable(), n_failing: self.0.outage.n_failing() })
+    }
+
+    /// Stops beginning anything new, waits for the sends that are on their way, and closes the store.
+    /// What could not be finished is taken up by the next start.
+    pub async fn stop(&self) {
+        self.0.stop.cancel();
+        self.0.tracker.close();
+        let limit = self.now().plus(DRAIN_MAX);
+        tokio::select! {
+            () = self.0.tracker.wait() => {}
+            () = self.0.clock.sleep_until(limit) => {
+                tracing::warn!("some sends did not end in time; they are made again after the next start");
+            }
+        }
+        self.0.store.close().await;
+    }
+
+    /// Lets one at a time work on an alert in this process. Others' alerts rarely share the lock.
+    async fn turnstile(&self, id: AlertId) -> Option<MutexGuard<'_, ()>> {
+        let index = usize::try_from(id.to_bits() % 4_093).unwrap_or(0);
+        match self.0.turnstiles.get(index) {
+            Some(turnstile) => Some(turnstile.lock().await),
+            None => None,
+        }
+    }
+}
+
+/// Whether the engine can do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready {
+        /// Whether alerts outlive the process.
+        is_durable: bool,
+        /// How many alerts' sends fail while nothing is accepted.
+        n_failing: usize,
+    },
+    /// It is stopping.
+    Stopping,
+}

@@ -1,0 +1,98 @@
+//! The first door: somebody raises an alert.
+
+use std::sync::Arc;
+
+use crate::escalation::{self, Alert, Event, Ignored, Plan, Raised, Severity};
+use crate::id::AlertId;
+use crate::store::{Insert, Outcome};
+
+use super::apply::{Applied, Planned, Request};
+use super::{Engine, Error};
+
+/// How often an alert is raised anew because the one with its dedup key was closed in the meantime.
+const RAISE_AGAIN_MAX: usize = 8;
+
+/// What somebody wants to raise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAlert {
+    /// The text that people must read.
+    pub message: Box<str>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The policy's name; none for an ad-hoc list of users.
+    pub policy: Option<Box<str>>,
+    /// Names the problem.
+    pub dedup_key: Option<Box<str>>,
+    /// Where the alert comes from.
+    pub source: Option<Box<str>>,
+    /// Where to read more.
+    pub link: Option<Box<str>>,
+    /// The text of a JSON object.
+    pub details: Box<str>,
+    /// The way it takes.
+    pub plan: Arc<Plan>,
+}
+
+/// What raising did.
+#[derive(Clone, Debug)]
+pub enum Raising {
+    /// There is a new alert.
+    Created(Arc<Alert>),
+    /// An open alert has the dedup key; it was counted there.
+    Repeated(Arc<Alert>),
+}
+
+impl Engine {
+    /// Raises an alert. When this returns, the alert is as durable as the store can make it; it does not
+    /// wait for a message to be sent.
+    pub async fn raise(&self, new: NewAlert, request: Option<&Request>) -> Result<Raising, Error> {
+        for _ in 0..RAISE_AGAIN_MAX {
+            let now = self.0.clock.now();
+            let number = self.0.store.next_number().await?;
+            let mut random = [0; 10];
+            self.0.chance.fill(&mut random);
+            let new = new.clone();
+            let raised = Raised {
+                id: AlertId::new(now, random),
+                number,
+                message: new.message,
+                severity: new.severity,
+                policy: new.policy,
+                dedup_key: new.dedup_key,
+                source: new.source,
+                link: new.link,
+                details: new.details,
+                at: now,
+                plan: new.plan,
+            };
+            let next = escalation::raise(Arc::new(raised));
+            let planned = self.with_turn(Planned { next, effects: Vec::new(), turn: None }, now);
+            let claim = request.map(|request| request.claim(Outcome::Created, now));
+            match self.0.store.insert(Arc::new(planned.next), claim).await? {
+                Insert::Inserted(stored) => {
+                    self.committed(None, &stored, planned.effects, planned.turn);
+                    return Ok(Raising::Created(stored.alert));
+                }
+                Insert::Replayed(replay) => match request {
+                    Some(request) => {
+                        let replay = request.same(replay)?;
+                        return Ok(match replay.outcome {
+                            Outcome::Created => Raising::Created(replay.alert),
+                            Outcome::Repeated | Outcome::Changed => Raising::Repeated(replay.alert),
+                        });
+                    }
+                    None => return Err(Error::Contended),
+                },
+                Insert::Open(open) => {
+                    drop(planned.turn);
+                    match self.apply(open, &Event::Repeated, request).await? {
+                        Applied::Moved(alert) | Applied::Replayed(alert) => return Ok(Raising::Repeated(alert)),
+                        Applied::Stayed(_, Ignored::NotOpen) => {}
+                        Applied::Stayed(_, ignored) => return Err(Error::Impossible(ignored)),
+                    }
+                }
+            }
+        }
+        Err(Error::Contended)
+    }
+}

@@ -1,0 +1,204 @@
+//! The door of the webhooks: finding the alert that a report belongs to.
+
+use crate::escalation::{Alert, Attempt, Backend, Event, Report, ReportStatus};
+use crate::id::{AttemptRef, ProviderId};
+use crate::incoming::{Foreign, Incoming, MessageStatus, WorkflowEnd};
+
+use super::apply::Applied;
+use super::{Engine, Error};
+
+/// What became of a webhook. Everything here is answered 200: sending it again would not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Received {
+    /// It had an effect on an alert.
+    Effective,
+    /// It told an alert nothing new.
+    Ineffective,
+    /// No attempt is known for it yet; it is kept in case one becomes known.
+    Parked,
+    /// It concerns no alert.
+    Unmatched,
+    /// It is of a kind that concerns no alert.
+    Foreign(Foreign),
+}
+
+impl Received {
+    /// A word for metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Effective => "effective",
+            Self::Ineffective => "ineffective",
+            Self::Parked => "parked",
+            Self::Unmatched => "unmatched",
+            Self::Foreign(foreign) => foreign.name(),
+        }
+    }
+}
+
+impl From<&Applied> for Received {
+    fn from(applied: &Applied) -> Self {
+        match applied {
+            Applied::Moved(_) => Self::Effective,
+            Applied::Stayed(..) | Applied::Replayed(_) => Self::Ineffective,
+        }
+    }
+}
+
+/// The word for a kind of webhook in metrics.
+fn kind(incoming: &Incoming) -> &'static str {
+    match incoming {
+        Incoming::Status(status) => status.status.name(),
+        Incoming::WorkflowEnd(_) => "workflow_end",
+        Incoming::Message(_) => "inbound",
+        Incoming::Foreign(_) => "foreign",
+    }
+}
+
+impl Engine {
+    /// Takes a webhook in. When this returns without an error, its effect is as durable as the store can
+    /// make it, and it may be answered 200.
+    pub async fn receive(&self, incoming: &Incoming) -> Result<Received, Error> {
+        let mut received = self.route(incoming).await?;
+        if received == Received::Unmatched {
+            received = self.keep_for_later(incoming).await?;
+        }
+        self.0.metrics.webhook(kind(incoming), received.name());
+        Ok(received)
+    }
+
+    pub(super) async fn route(&self, incoming: &Incoming) -> Result<Received, Error> {
+        match incoming {
+            Incoming::Status(status) => self.take_status(status).await,
+            Incoming::WorkflowEnd(end) => self.take_workflow_end(end).await,
+            Incoming::Message(message) => self.take_message(message).await,
+            Incoming::Foreign(foreign) => Ok(Received::Foreign(*foreign)),
+        }
+    }
+
+    /// Keeps a report for which no attempt is known: on Dispatch it may have come before the answer to the
+    /// request that it reports on.
+    async fn keep_for_later(&self, incoming: &Incoming) -> Result<Received, Error> {
+        let id = match incoming {
+            Incoming::Status(MessageStatus { reference: None, workflow: Some(workflow), .. }) => workflow,
+            Incoming::Status(MessageStatus { reference: None, id: Some(id), .. }) => id,
+            Incoming::WorkflowEnd(end) => &end.workflow,
+            Incoming::Status(_) | Incoming::Message(_) | Incoming::Foreign(_) => return Ok(Received::Unmatched),
+        };
+        self.0.store.park(id, incoming, self.0.clock.now()).await?;
+        // The attempt may have become known while this was being kept; then nobody else will come for it.
+        if self.0.store.find_message(id).await?.is_some() {
+            self.apply_parked(id).await?;
+            return Ok(Received::Effective);
+        }
+        Ok(Received::Parked)
+    }
+
+    async fn take_status(&self, status: &MessageStatus) -> Result<Received, Error> {
+        let Some(reference) = self.attempt_of(status).await? else { return Ok(Received::Unmatched) };
+        let Some(alert) = self.known(reference).await? else { return Ok(Received::Unmatched) };
+        let Some(attempt) = alert.attempt(reference.attempt) else { return Ok(Received::Unmatched) };
+        let report = report_on(&alert, attempt, status);
+        let event = Event::Reported { attempt: reference.attempt, report };
+        Ok(Received::from(&self.apply(reference.alert, &event, None).await?))
+    }
+
+    async fn take_workflow_end(&self, end: &WorkflowEnd) -> Result<Received, Error> {
+        let reference = match self.0.store.find_message(&end.workflow).await? {
+            Some(reference) => Some(reference),
+            None => self.attempt_of_first_known(&end.messages).await?,
+        };
+        let Some(reference) = reference else { return Ok(Received::Unmatched) };
+        let Some(alert) = self.known(reference).await? else { return Ok(Received::Unmatched) };
+        let Some(attempt) = alert.attempt(reference.attempt) else { return Ok(Received::Unmatched) };
+        let messages = end.messages.iter().map(|status| report_on(&alert, attempt, status)).collect();
+        let event = Event::WorkflowEnded { attempt: reference.attempt, outcome: end.outcome, messages };
+        Ok(Received::from(&self.apply(reference.alert, &event, None).await?))
+    }
+
+    async fn attempt_of_first_known(&self, messages: &[MessageStatus]) -> Result<Option<AttemptRef>, Error> {
+        for status in messages {
+            if let Some(id) = &status.id
+                && let Some(reference) = self.0.store.find_message(id).await?
+            {
+                return Ok(Some(reference));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The attempt that a report belongs to: by our own reference, by what Vonage calls the message, or by
+    /// what it calls the workflow.
+    async fn attempt_of(&self, status: &MessageStatus) -> Result<Option<AttemptRef>, Error> {
+        if status.reference.is_some() {
+            return Ok(status.reference);
+        }
+        let ids: [Option<&ProviderId>; 2] = [status.id.as_ref(), status.workflow.as_ref()];
+        for id in ids.into_iter().flatten() {
+            if let Some(reference) = self.0.store.find_message(id).await? {
+                return Ok(Some(reference));
+            }
+        }
+        self.attempt_of_unknown_outcome(status).await
+    }
+
+    /// On Dispatch the answer to a request may be lost for ever, and with it the only name of the workflow.
+    /// A report to an address that such an attempt was sent to can only belong to it.
+    async fn attempt_of_unknown_outcome(&self, status: &MessageStatus) -> Result<Option<AttemptRef>, Error> {
+        let (Some(channel), Some(to), Some(_)) = (status.channel, &status.to, &status.workflow) else {
+            return Ok(None);
+        };
+        for id in self.0.store.find_address(channel, to, UNKNOWN_LOOKED_AT_MAX).await? {
+            let alert = self.alert(id).await?;
+            let was_lost = |attempt: &Attempt| {
+                attempt.unknown > 0
+                    && alert
+                        .step_of(attempt)
+                        .is_some_and(|step| step.legs().any(|leg| leg.channel == channel && leg.address == *to))
+            };
+            if alert.plan().backend() == Backend::Dispatch
+                && let Some(index) = alert.attempts.iter().rposition(was_lost)
+                && let Ok(attempt) = u32::try_from(index + 1)
+            {
+                return Ok(Some(AttemptRef { alert: id, attempt }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn known(&self, reference: AttemptRef) -> Result<Option<std::sync::Arc<Alert>>, Error> {
+        Ok(self.0.store.get(reference.alert).await?.map(|stored| stored.alert))
+    }
+}
+
+/// How many alerts that messaged an address are looked at for an attempt whose outcome is unknown.
+const UNKNOWN_LOOKED_AT_MAX: usize = 100;
+
+/// The report in the machine's words: which channel of the attempt it is about.
+fn report_on(alert: &Alert, attempt: &Attempt, status: &MessageStatus) -> Report {
+    Report {
+        id: status.id.clone(),
+        leg: leg_of(alert, attempt, status),
+        status: status.status,
+        failure: match status.status {
+            ReportStatus::Rejected | ReportStatus::Undeliverable => status.failure.clone(),
+            ReportStatus::Submitted | ReportStatus::Delivered | ReportStatus::Read => None,
+        },
+    }
+}
+
+/// A message that was told of before keeps its channel. A new one belongs to the first channel of its
+/// kind and address that no other message has taken; a workflow may name the same one twice.
+fn leg_of(alert: &Alert, attempt: &Attempt, status: &MessageStatus) -> u8 {
+    if let Some(known) = attempt.messages.iter().find(|message| Some(&message.id) == status.id.as_ref()) {
+        return known.leg;
+    }
+    let Some(step) = alert.step_of(attempt) else { return 0 };
+    let legs = || (0_u8..).zip(step.legs());
+    let is_of_kind = |leg: &crate::escalation::Leg| status.channel.is_none_or(|channel| channel == leg.channel);
+    let is_to = |leg: &crate::escalation::Leg| status.to.as_ref().is_none_or(|to| *to == leg.address);
+    let is_free = |index: u8| attempt.messages.iter().all(|message| message.leg != index);
+    let free_there = legs().find(|(index, leg)| is_of_kind(leg) && is_to(leg) && is_free(*index));
+    let free_of_kind = || legs().find(|(index, leg)| is_of_kind(leg) && is_free(*index));
+    let of_kind = || legs().find(|(_, leg)| is_of_kind(leg));
+    free_there.or_else(free_of_kind).or_else(of_kind).map_or(0, |(index, _)| index)
+}

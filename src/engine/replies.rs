@@ -1,0 +1,195 @@
+//! Somebody wrote back: what they ask for, and which alert they mean (contract R10).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::escalation::{Alert, Attempt, Event, Intent, Reply, Status};
+use crate::id::{AlertId, AttemptNumber, ShortCode};
+use crate::incoming::InboundMessage;
+
+use super::receive::Received;
+use super::{Engine, Error};
+
+/// A reply may bear a time this long before the message it answers: Vonage's times have whole seconds,
+/// and its clock is not ours.
+const CLOCKS_APART_MAX: Duration = Duration::from_mins(1);
+/// How many alerts that messaged an address are looked at for the one that is meant.
+const LOOKED_AT_MAX: usize = 200;
+/// How many characters of a reply are read; no code stands further on.
+const READ_CHARS_MAX: usize = 4_096;
+
+/// What a message asks for, and the codes in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Meaning {
+    intent: Intent,
+    codes: Vec<ShortCode>,
+}
+
+/// The alert that is meant.
+struct Meant {
+    id: AlertId,
+    attempt: AttemptNumber,
+}
+
+impl Engine {
+    pub(super) async fn take_message(&self, message: &InboundMessage) -> Result<Received, Error> {
+        let meaning = meaning_of(message);
+        let Some(meant) = self.meant(message, &meaning).await? else {
+            tracing::info!(channel = message.channel.name(), "a message came in that answers no alert");
+            return Ok(Received::Unmatched);
+        };
+        if meaning.intent == Intent::OptOut {
+            tracing::warn!(alert.id = %meant.id, channel = message.channel.name(),
+                "a user asked not to be messaged any more; the provider may block further messages on this channel");
+        }
+        let reply = Reply { id: message.id.clone(), channel: message.channel, intent: meaning.intent };
+        let event = Event::Replied { attempt: meant.attempt, reply };
+        Ok(Received::from(&self.apply(meant.id, &event, None).await?))
+    }
+
+    /// The first that fits: a code, the quoted message, the newest alert that messaged this address.
+    async fn meant(&self, message: &InboundMessage, meaning: &Meaning) -> Result<Option<Meant>, Error> {
+        for code in &meaning.codes {
+            let newest = self.0.store.newest_number().await?;
+            if let Some(id) = self.0.store.find_number(code.number(newest)).await? {
+                let alert = self.alert(id).await?;
+                if was_messaged(&alert, message) {
+                    return Ok(answered_attempt(&alert, message).map(|attempt| Meant { id, attempt }));
+                }
+            }
+        }
+        if let Some(quoted) = &message.quoted
+            && let Some(reference) = self.0.store.find_message(quoted).await?
+        {
+            let alert = self.alert(reference.alert).await?;
+            if was_messaged(&alert, message) {
+                return Ok(answered_attempt(&alert, message).map(|attempt| Meant { id: reference.alert, attempt }));
+            }
+        }
+        for id in self.0.store.find_address(message.channel, &message.from, LOOKED_AT_MAX).await? {
+            let alert: Arc<Alert> = self.alert(id).await?;
+            let is_open = match alert.status {
+                Status::Escalating(_) | Status::Exhausted => true,
+                Status::Acknowledged => meaning.intent == Intent::Resolve,
+                Status::Resolved => false,
+            };
+            if is_open && let Some(attempt) = answered_attempt(&alert, message) {
+                return Ok(Some(Meant { id, attempt }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn reaches(alert: &Alert, attempt: &Attempt, message: &InboundMessage) -> bool {
+    attempt.tries > 0
+        && alert
+            .step_of(attempt)
+            .is_some_and(|step| step.legs().any(|leg| leg.channel == message.channel && leg.address == message.from))
+}
+
+fn was_messaged(alert: &Alert, message: &InboundMessage) -> bool {
+    alert.attempts.iter().any(|attempt| reaches(alert, attempt, message))
+}
+
+/// The newest attempt that messaged the sender before the reply was written.
+fn answered_attempt(alert: &Alert, message: &InboundMessage) -> Option<AttemptNumber> {
+    let index = alert.attempts.iter().rposition(|attempt| {
+        let was_before = match (message.at, attempt.sent_at) {
+            (Some(written), Some(sent)) => written.plus(CLOCKS_APART_MAX) >= sent,
+            (Some(written), None) => written.plus(CLOCKS_APART_MAX) >= attempt.due_at,
+            (None, _) => true,
+        };
+        was_before && reaches(alert, attempt, message)
+    })?;
+    AttemptNumber::try_from(index + 1).ok()
+}
+
+/// What a message asks for. A button says it outright; words are read by their first one.
+fn meaning_of(message: &InboundMessage) -> Meaning {
+    if let Some(meaning) = message.payload.as_deref().and_then(meaning_of_payload) {
+        return meaning;
+    }
+    let text: String = message.text.as_deref().unwrap_or_default().chars().take(READ_CHARS_MAX).collect();
+    let words: Vec<&str> =
+        text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let codes: Vec<ShortCode> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    let mut spoken = words.iter().filter(|word| word.parse::<ShortCode>().is_err()).map(|word| word.to_lowercase());
+    let (first, second) = (spoken.next(), spoken.next());
+    let intent = match (first.as_deref(), second) {
+        (Some("next" | "escalate" | "skip"), _) => Intent::NextUser,
+        (Some("resolve" | "resolved"), _) => Intent::Resolve,
+        // Carriers and Vonage act on these words only where nothing else is said.
+        (Some("stop" | "stopall" | "unsubscribe" | "optout" | "cancel" | "end" | "quit"), None) => Intent::OptOut,
+        (_, _) => Intent::Acknowledge,
+    };
+    Meaning { intent, codes }
+}
+
+/// Our own buttons carry `ack:CODE`, `next:CODE` or `resolve:CODE`.
+fn meaning_of_payload(payload: &str) -> Option<Meaning> {
+    let (verb, code) = payload.split_once(':')?;
+    let intent = match verb {
+        "ack" => Intent::Acknowledge,
+        "next" => Intent::NextUser,
+        "resolve" => Intent::Resolve,
+        _ => return None,
+    };
+    Some(Meaning { intent, codes: vec![code.parse().ok()?] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contact::{Address, Channel};
+    use crate::id::AlertNumber;
+
+    fn says(text: &str) -> Meaning {
+        let from = Address::parse(Channel::Sms, "447700900001").unwrap();
+        let message = InboundMessage {
+            id: None,
+            channel: Channel::Sms,
+            from,
+            at: None,
+            text: Some(text.into()),
+            payload: None,
+            quoted: None,
+        };
+        meaning_of(&message)
+    }
+
+    #[test]
+    fn the_first_word_says_what_is_asked_for() {
+        for text in ["next", "NEXT please", "  Skip.", "escalate!"] {
+            assert_eq!(says(text).intent, Intent::NextUser, "{text}");
+        }
+        for text in ["resolve", "Resolved, it was the fuse"] {
+            assert_eq!(says(text).intent, Intent::Resolve, "{text}");
+        }
+        for text in
+            ["", "ok", "👍", "on my way, who is next?", "not resolved yet", "stop the database first", "見ました"]
+        {
+            assert_eq!(says(text).intent, Intent::Acknowledge, "{text}");
+        }
+        for text in ["STOP", "stop.", "Unsubscribe"] {
+            assert_eq!(says(text).intent, Intent::OptOut, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_anywhere_and_in_any_case() {
+        let code = ShortCode::of(AlertNumber(41));
+        let text = format!("ok, {}!", code.to_string().to_lowercase());
+        assert_eq!(says(&text), Meaning { intent: Intent::Acknowledge, codes: vec![code] });
+        assert_eq!(says(&format!("{code} next")), Meaning { intent: Intent::NextUser, codes: vec![code] });
+    }
+
+    #[test]
+    fn our_buttons_say_it_outright() {
+        let code = ShortCode::of(AlertNumber(41));
+        let next = Meaning { intent: Intent::NextUser, codes: vec![code] };
+        assert_eq!(meaning_of_payload(&format!("next:{code}")), Some(next));
+        assert_eq!(meaning_of_payload("buy:now"), None);
+        assert_eq!(meaning_of_payload("ack:"), None);
+    }
+}

@@ -1,0 +1,79 @@
+//! When to look at the clock for which alert.
+//!
+//! Nothing is ever cancelled: an entry that is no longer true leads to a look at the clock that changes
+//! nothing. The entries are read off the alerts again after a restart.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::id::AlertId;
+use crate::timestamp::Timestamp;
+
+/// The wake-ups that this process will bring.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    heap: Mutex<BinaryHeap<Reverse<(Timestamp, AlertId)>>>,
+    earlier: Notify,
+}
+
+impl Timers {
+    /// A critical section holds only heap operations, and is never held over an await.
+    fn lock(&self) -> MutexGuard<'_, BinaryHeap<Reverse<(Timestamp, AlertId)>>> {
+        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn arm(&self, wake_at: Timestamp, id: AlertId) {
+        let mut heap = self.lock();
+        let is_earliest = heap.peek().is_none_or(|Reverse((earliest, _))| wake_at < *earliest);
+        heap.push(Reverse((wake_at, id)));
+        drop(heap);
+        if is_earliest {
+            self.earlier.notify_one();
+        }
+    }
+
+    pub(super) fn arm_all(&self, entries: impl Iterator<Item = (Timestamp, AlertId)>) {
+        self.lock().extend(entries.map(Reverse));
+        self.earlier.notify_one();
+    }
+
+    /// How many entries there are, true or not.
+    pub(super) fn n_armed(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Waits for the earliest wake-up and takes what is due then, at most `limit` of it.
+    pub(super) async fn due(&self, clock: &dyn Clock, limit: usize) -> Vec<AlertId> {
+        loop {
+            // Registered before the look at the heap, so that no earlier entry in between is missed.
+            let earlier = self.earlier.notified();
+            let earliest = self.lock().peek().map(|Reverse((wake_at, _))| *wake_at);
+            match earliest {
+                None => earlier.await,
+                Some(wake_at) if wake_at <= clock.now() => return self.take_due(clock.now(), limit),
+                Some(wake_at) => {
+                    tokio::select! {
+                        biased;
+                        () = earlier => {}
+                        () = clock.sleep_until(wake_at) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_due(&self, now: Timestamp, limit: usize) -> Vec<AlertId> {
+        let mut due = Vec::new();
+        let mut heap = self.lock();
+        while due.len() < limit && heap.peek().is_some_and(|Reverse((wake_at, _))| *wake_at <= now) {
+            if let Some(Reverse((_, id))) = heap.pop() {
+                due.push(id);
+            }
+        }
+        due
+    }
+}
