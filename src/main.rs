@@ -1,3 +1,5 @@
 //! The program: argv in, exit code out.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    callout::cli::run()
+}

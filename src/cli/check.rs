@@ -1,0 +1,21 @@
+//! `callout check`
+
+use crate::config::{self, Environment, schedule};
+
+use super::terminal::{to_stderr, to_stdout};
+use super::{ConfigArguments, DONE, complain_of};
+
+pub(super) fn run(arguments: &ConfigArguments, environment: &Environment) -> u8 {
+    match config::load(&arguments.overrides(environment), environment) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                to_stderr(&format!("{warning}\n"));
+            }
+            let mut text = schedule::lines(&loaded.config).join("\n");
+            text.push('\n');
+            let _read_or_not = to_stdout(&text);
+            DONE
+        }
+        Err(problems) => complain_of(&problems),
+    }
+}

@@ -1,0 +1,148 @@
+//! The command line.
+
+mod check;
+mod client;
+mod demo;
+mod sandbox;
+mod serve;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Environment, Flags, Overrides, Problems};
+
+use terminal::complain;
+
+/// Everything went well.
+const DONE: u8 = 0;
+/// Something failed that is not said otherwise below.
+const FAILED: u8 = 1;
+/// The configuration or the command line is wrong; nothing was started.
+const MISCONFIGURED: u8 = 2;
+/// The alert that was followed is exhausted: nobody answered.
+const EXHAUSTED: u8 = 3;
+
+/// Makes sure that a person reads the alert.
+#[derive(Debug, Parser)]
+#[command(
+    name = "callout",
+    version,
+    about,
+    long_about = "callout takes an alert, messages the first on-call user over that user's own channels through Vonage, and moves on, channel by channel and user by user, until somebody reads or answers.",
+    after_help = "Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong, 3 the followed alert is exhausted.",
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Serve(ConfigArguments),
+    /// Watch an escalation from beginning to end; needs nothing.
+    Demo(demo::DemoArguments),
+    /// Read a configuration: say what is wrong, or who would be called when.
+    Check(ConfigArguments),
+    /// Raise an alert.
+    Send(client::SendArguments),
+    /// List alerts, newest first.
+    List(client::ListArguments),
+    /// Show an alert.
+    Show(client::AlertArguments),
+    /// Acknowledge an alert: somebody has seen it.
+    Ack(client::ByArguments),
+    /// Resolve an alert: the problem itself is over.
+    Resolve(client::ByArguments),
+    /// Go to the next user now.
+    Escalate(client::EscalateArguments),
+    /// Run a stand-in for Vonage.
+    Sandbox(sandbox::SandboxArguments),
+}
+
+/// The flags that say something about the configuration. Each wins over its variable, and the variable over
+/// the file. They are read as texts here and judged together with the file.
+#[derive(Clone, Debug, Default, Args)]
+struct ConfigArguments {
+    /// The configuration [env: CALLOUT_CONFIG] [default: callout.yaml, callout.yml, callout.json or config.json here].
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+    /// Where to listen [env: CALLOUT_LISTEN] [default: 127.0.0.1:9000].
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where alerts are kept: memory:, sqlite:PATH or postgres://… [env: CALLOUT_STORE] [default: sqlite:callout.db].
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+    /// How to send: messages or dispatch [env: CALLOUT_BACKEND].
+    #[arg(long, value_name = "BACKEND")]
+    backend: Option<String>,
+    /// The base of Vonage's API [env: CALLOUT_VONAGE_URL] [default: https://api.nexmo.com].
+    #[arg(long, value_name = "URL")]
+    vonage_url: Option<String>,
+    /// Where the service is reached from outside [env: CALLOUT_PUBLIC_URL].
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+}
+
+impl ConfigArguments {
+    fn overrides(&self, environment: &Environment) -> Overrides {
+        let flags = Flags {
+            config: self.config.clone(),
+            listen: self.listen.clone(),
+            store: self.store.clone(),
+            backend: self.backend.clone(),
+            vonage_url: self.vonage_url.clone(),
+            public_url: self.public_url.clone(),
+        };
+        Overrides::new(&flags, environment)
+    }
+}
+
+/// Runs the command that the process was called with.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are not errors; everything else is a wrong command line.
+            let code = if error.use_stderr() { MISCONFIGURED } else { DONE };
+            // A closed pipe is the reader's business.
+            let _printed = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let environment = Environment::of_process();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start: {error}"), None);
+            return ExitCode::from(FAILED);
+        }
+    };
+    let code = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve(arguments) => serve::run(&arguments, &environment).await,
+            Command::Demo(arguments) => demo::run(&arguments).await,
+            Command::Check(arguments) => check::run(&arguments, &environment),
+            Command::Send(arguments) => client::send(&arguments, &environment).await,
+            Command::List(arguments) => client::list(&arguments, &environment).await,
+            Command::Show(arguments) => client::show(&arguments, &environment).await,
+            Command::Ack(arguments) => client::change(&arguments, "acknowledge", &environment).await,
+            Command::Resolve(arguments) => client::change(&arguments, "resolve", &environment).await,
+            Command::Escalate(arguments) => client::escalate(&arguments, &environment).await,
+            Command::Sandbox(arguments) => sandbox::run(&arguments).await,
+        }
+    });
+    // What still runs then is a blocking read of a terminal or a disk, which must not hold the exit back.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+/// Prints every problem of a configuration.
+fn complain_of(problems: &Problems) -> u8 {
+    terminal::to_stderr(&format!("{problems}\n"));
+    MISCONFIGURED
+}

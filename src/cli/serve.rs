@@ -1,0 +1,129 @@
+//! `callout serve`
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::clock::SteadyClock;
+use crate::config::{self, Environment, Problem};
+use crate::service::Service;
+use crate::telemetry;
+
+use super::terminal::{chain, complain};
+use super::{ConfigArguments, DONE, FAILED, complain_of};
+
+pub(super) async fn run(arguments: &ConfigArguments, environment: &Environment) -> u8 {
+    let loaded = match config::load(&arguments.overrides(environment), environment) {
+        Ok(loaded) => loaded,
+        Err(problems) => return complain_of(&problems),
+    };
+    begin_to_log(environment);
+    tell(&loaded.warnings);
+    let (mut signals, service) = match (Signals::new(), start(&loaded.config).await) {
+        (Ok(signals), Ok(service)) => (signals, service),
+        (_, Err(code)) => return code,
+        (Err(error), Ok(_)) => {
+            complain(&format!("cannot listen to signals: {error}"), None);
+            return FAILED;
+        }
+    };
+    let serving = service.serve();
+    tokio::pin!(serving);
+    loop {
+        tokio::select! {
+            served = &mut serving => {
+                return match served {
+                    Ok(()) => DONE,
+                    Err(error) => {
+                        complain(&chain(&error), None);
+                        FAILED
+                    }
+                };
+            }
+            wish = signals.next() => match wish {
+                Wish::Reload => reload(arguments, environment, &service),
+                Wish::Stop if service.is_stopping() => {
+                    tracing::warn!("asked twice to stop; leaving at once, the next start takes up what is unfinished");
+                    return FAILED;
+                }
+                Wish::Stop => {
+                    tracing::info!("stopping: no new work is begun, what is on its way is finished");
+                    service.stop();
+                }
+            },
+        }
+    }
+}
+
+async fn start(config: &config::Config) -> Result<Service, u8> {
+    let clock = Arc::new(SteadyClock::system());
+    match Service::start(config, clock).await {
+        Ok(service) => {
+            let address = service.address().map_or_else(|_| config.server.listen, |address| address);
+            tracing::info!(config = %config.path.display(), "callout listens on http://{address}");
+            Ok(service)
+        }
+        Err(error) => {
+            complain(&chain(&error), None);
+            Err(FAILED)
+        }
+    }
+}
+
+fn begin_to_log(environment: &Environment) {
+    let format = match environment.get("CALLOUT_LOG_FORMAT") {
+        Some("json") => telemetry::Format::Json,
+        Some(_) | None => telemetry::Format::Text,
+    };
+    telemetry::begin(environment.get("CALLOUT_LOG"), format);
+}
+
+fn tell(warnings: &[Problem]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// A bad file is told of and changes nothing.
+fn reload(arguments: &ConfigArguments, environment: &Environment, service: &Service) {
+    match config::load(&arguments.overrides(environment), environment) {
+        Ok(loaded) => {
+            tell(&loaded.warnings);
+            match service.reload(&loaded.config) {
+                Ok(()) => tracing::info!("the configuration was read again; running alerts keep their plans"),
+                Err(error) => tracing::error!("the configuration was NOT taken, the old one stays: {}", chain(&error)),
+            }
+        }
+        Err(problems) => tracing::error!("the configuration was NOT taken, the old one stays:\n{problems}"),
+    }
+}
+
+/// What the operator asks for by a signal.
+enum Wish {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.terminate.recv() => Wish::Stop,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The acknowledge page (contract R11): a link shows the alert and one button; only the button
+//! acknowledges, because messengers and mail scanners open links by themselves.
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use maud::{DOCTYPE, Markup, html};
+
+use crate::engine;
+use crate::escalation::{Alert, Status, Via};
+use crate::id::AttemptNumber;
+use crate::link::Token;
+
+use super::App;
+use super::problem::Problem;
+
+/// Nothing is loaded, nothing is run, nothing is framed; the one form goes back to where it came from.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+pub(super) async fn show(State(app): State<App>, Path(token): Path<String>) -> Result<Response, Problem> {
+    let (token, alert) = opened(&app, &token).await?;
+    Ok(page(StatusCode::OK, &view(&alert, token.attempt)))
+}
+
+pub(super) async fn press(State(app): State<App>, Path(token): Path<String>) -> Result<Response, Problem> {
+    let (token, alert) = opened(&app, &token).await?;
+    let step = alert.attempt(token.attempt).and_then(|attempt| alert.step_of(attempt));
+    let by = step.map_or("", |step| step.user.as_ref());
+    let channel = step.and_then(crate::escalation::Step::shown_channel);
+    match app.engine().acknowledge(alert.id(), by, Via::Link, channel).await {
+        Ok(alert) => Ok(page(StatusCode::OK, &view(&alert, token.attempt))),
+        // It was resolved meanwhile: the page says so.
+        Err(engine::Error::Impossible(_)) => {
+            let alert = app.engine().alert(alert.id()).await?;
+            Ok(page(StatusCode::OK, &view(&alert, token.attempt)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn opened(app: &App, token: &str) -> Result<(Token, std::sync::Arc<Alert>), Problem> {
+    let unknown = || Problem::not_found("This link belongs to no alert.");
+    let token: Token = token.parse().map_err(|_not_ours| unknown())?;
+    match app.engine().opened_by(&token).await {
+        Ok(alert) => Ok((token, alert)),
+        Err(engine::Error::NoSuchAlert) => Err(unknown()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn page(status: StatusCode, markup: &Markup) -> Response {
+    let headers = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("x-robots-tag"), "noindex, nofollow"),
+    ];
+    (status, headers, Html(markup.clone().into_string())).into_response()
+}
+
+fn view(alert: &Alert, attempt: AttemptNumber) -> Markup {
+    let user = alert
+        .attempt(attempt)
+        .and_then(|attempt| alert.step_of(attempt))
+        .map_or_else(String::new, |step| step.user.to_string());
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "Alert " (alert.code()) }
+                style { (maud::PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    p.code { (alert.raised.severity.name()) " · " (alert.code()) }
+                    h1 { (alert.raised.message) }
+                    p.when { "Raised " time { (alert.raised.at) } }
+                    (answer(alert, &user))
+                }
+            }
+        }
+    }
+}
+
+fn answer(alert: &Alert, user: &str) -> Markup {
+    match alert.status {
+        Status::Escalating(_) | Status::Exhausted => html! {
+            form method="post" {
+                button type="submit" { "I have seen it" }
+            }
+            p { "Pressing the button acknowledges the alert as " strong { (user) } ". Nobody else is called then." }
+        },
+        Status::Acknowledged => html! {
+            @let by = alert.acknowledged.as_ref().map_or("somebody", |acknowledgement| &acknowledgement.by);
+            p.done { "Acknowledged by " strong { (by) } ". Nobody else is called." }
+        },
+        Status::Resolved => html! { p.done { "Resolved. Nothing is left to do." } },
+    }
+}
+
+const STYLE: &str = "\
+body{font:1.1rem/1.5 system-ui,sans-serif;margin:0;padding:1.5rem;background:Canvas;color:CanvasText}\
+main{max-width:36rem;margin:0 auto}\
+h1{font-size:1.5rem;overflow-wrap:anywhere;white-space:pre-wrap}\
+.code{text-transform:uppercase;letter-spacing:.05em}\
+button{font:inherit;font-weight:700;width:100%;padding:1rem;border:0;border-radius:.5rem;background:#0a5c2b;color:#fff}\
+button:focus-visible{outline:3px solid Highlight;outline-offset:3px}\
+.done{font-size:1.2rem}";

@@ -1,0 +1,196 @@
+//! The calls on alerts.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::engine::{Raising, Request};
+use crate::escalation::{Alert, Via};
+use crate::id::AttemptNumber;
+use crate::store::{ClaimKey, Page, StatusFilter};
+
+use super::App;
+use super::auth::sha256;
+use super::extract::{ALERT_BODY_MAX, AlertPath, Body, Fields, Query, object};
+use super::new_alert;
+use super::problem::{FieldError, Problem};
+use super::view::AlertView;
+
+/// The most characters of an `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// The most characters of `by`.
+pub const BY_CHARS_MAX: usize = 100;
+/// How many alerts a list has when nobody says how many, and the most it can have.
+const LIST_DEFAULT: usize = 50;
+const LIST_MAX: usize = 200;
+/// Who did something when the caller does not say.
+const NOBODY_NAMED: &str = "api";
+
+pub(super) async fn raise(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Body(bytes): Body<ALERT_BODY_MAX>,
+) -> Result<Response, Problem> {
+    let request = idempotency(&headers, "POST /alerts", &bytes)?;
+    let settings = app.settings();
+    let new = new_alert::read(object(&headers, &bytes)?, &settings.policies, &settings.channel_rules)?;
+    let (status, alert) = match app.engine().raise(new, request.as_ref()).await? {
+        Raising::Created(alert) => (StatusCode::CREATED, alert),
+        Raising::Repeated(alert) => (StatusCode::OK, alert),
+    };
+    let mut response = (status, shown(&alert)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("/alerts/{}", alert.id())) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+pub(super) async fn show(State(app): State<App>, AlertPath(id): AlertPath) -> Result<Response, Problem> {
+    Ok(shown(&*app.engine().alert(id).await?))
+}
+
+fn shown(alert: &Alert) -> Response {
+    Json(AlertView::whole(alert)).into_response()
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    alerts: Vec<AlertView<'a>>,
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Problem> {
+    let page = page(query)?;
+    let limit = page.limit;
+    // One more than asked for, to know whether there is a next page.
+    let alerts = app.engine().list(&Page { limit: limit + 1, ..page }).await?;
+    let next_cursor = match alerts.get(limit.saturating_sub(1)) {
+        Some(last) if alerts.len() > limit => Some(last.id().to_string()),
+        Some(_) | None => None,
+    };
+    let alerts = alerts.iter().take(limit).map(|alert| AlertView::short(alert)).collect();
+    Ok(Json(List { alerts, next_cursor }).into_response())
+}
+
+fn page(Query(mut query): Query) -> Result<Page, Problem> {
+    let mut errors = Vec::new();
+    let mut wrong = |name: &str, detail: &str| {
+        errors.push(FieldError { pointer: format!("/{name}"), detail: detail.to_owned() });
+    };
+    let status = query.remove("status").and_then(|text| {
+        let found = STATUSES.into_iter().find(|(name, _)| *name == text).map(|(_, status)| status);
+        if found.is_none() {
+            wrong("status", "must be escalating, acknowledged, exhausted or resolved");
+        }
+        found
+    });
+    let limit = query.remove("limit").map_or(LIST_DEFAULT, |text| match text.parse() {
+        Ok(limit) if (1..=LIST_MAX).contains(&limit) => limit,
+        Ok(_) | Err(_) => {
+            wrong("limit", "must be a whole number from 1 to 200");
+            LIST_DEFAULT
+        }
+    });
+    let before = query.remove("cursor").and_then(|text| {
+        let cursor = text.parse().ok();
+        if cursor.is_none() {
+            wrong("cursor", "is not a cursor; send the next_cursor of an earlier answer");
+        }
+        cursor
+    });
+    let policy = query.remove("policy").map(String::into_boxed_str);
+    for name in query.keys() {
+        wrong(name, "is not a parameter here; the parameters are status, policy, limit and cursor");
+    }
+    if errors.is_empty() { Ok(Page { status, policy, before, limit }) } else { Err(Problem::invalid(errors)) }
+}
+
+const STATUSES: [(&str, StatusFilter); 4] = [
+    ("escalating", StatusFilter::Escalating),
+    ("acknowledged", StatusFilter::Acknowledged),
+    ("exhausted", StatusFilter::Exhausted),
+    ("resolved", StatusFilter::Resolved),
+];
+
+pub(super) async fn acknowledge(
+    State(app): State<App>,
+    AlertPath(id): AlertPath,
+    headers: HeaderMap,
+    Body(bytes): Body<ALERT_BODY_MAX>,
+) -> Result<Response, Problem> {
+    let wish = wish(&headers, &bytes, Takes::By)?;
+    Ok(shown(&*app.engine().acknowledge(id, &wish.by, Via::Api, None).await?))
+}
+
+pub(super) async fn resolve(
+    State(app): State<App>,
+    AlertPath(id): AlertPath,
+    headers: HeaderMap,
+    Body(bytes): Body<ALERT_BODY_MAX>,
+) -> Result<Response, Problem> {
+    let wish = wish(&headers, &bytes, Takes::By)?;
+    Ok(shown(&*app.engine().resolve(id, &wish.by).await?))
+}
+
+pub(super) async fn escalate(
+    State(app): State<App>,
+    AlertPath(id): AlertPath,
+    headers: HeaderMap,
+    Body(bytes): Body<ALERT_BODY_MAX>,
+) -> Result<Response, Problem> {
+    let request = idempotency(&headers, &format!("POST /alerts/{id}/escalate"), &bytes)?;
+    let wish = wish(&headers, &bytes, Takes::ByAndAttempt)?;
+    Ok(shown(&*app.engine().escalate(id, &wish.by, wish.attempt, request.as_ref()).await?))
+}
+
+/// What somebody wants of an alert.
+struct Wish {
+    by: Box<str>,
+    attempt: Option<AttemptNumber>,
+}
+
+/// Which fields a wish can have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    By,
+    ByAndAttempt,
+}
+
+fn wish(headers: &HeaderMap, bytes: &[u8], takes: Takes) -> Result<Wish, Problem> {
+    let mut wish = Wish { by: NOBODY_NAMED.into(), attempt: None };
+    if bytes.is_empty() {
+        return Ok(wish);
+    }
+    let mut errors = Vec::new();
+    let mut fields = Fields::new("", object(headers, bytes)?);
+    if let Some(by) = fields.text("by", BY_CHARS_MAX, &mut errors) {
+        wish.by = by;
+    }
+    if takes == Takes::ByAndAttempt
+        && let Some(value) = fields.take("attempt")
+    {
+        wish.attempt = value.as_u64().and_then(|number| AttemptNumber::try_from(number).ok()).filter(|n| *n > 0);
+        if wish.attempt.is_none() {
+            let detail = "must be the number of an attempt, from 1".into();
+            errors.push(FieldError { pointer: fields.pointer("attempt"), detail });
+        }
+    }
+    fields.finish(&mut errors);
+    if errors.is_empty() { Ok(wish) } else { Err(Problem::invalid(errors)) }
+}
+
+/// The request's name, if it carries an `Idempotency-Key`.
+fn idempotency(headers: &HeaderMap, call: &str, body: &[u8]) -> Result<Option<Request>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key.len()));
+    match (key, values.next()) {
+        (Some(key), None) => {
+            let name = format!("{call}\n{key}");
+            Ok(Some(Request { key: ClaimKey(sha256(name.as_bytes())), fingerprint: sha256(body) }))
+        }
+        (_, _) => Err(Problem::bad_request("An Idempotency-Key has 1 to 255 visible characters and is sent once.")),
+    }
+}

@@ -1,0 +1,188 @@
+//! Reading what a caller sends, with errors in our own form.
+
+use std::collections::BTreeMap;
+
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::id::AlertId;
+
+use super::problem::{FieldError, Problem};
+
+/// The largest body of `POST /alerts` and of the calls on an alert, in bytes.
+pub const ALERT_BODY_MAX: usize = 256 * 1024;
+/// The largest body of a webhook, in bytes.
+pub const WEBHOOK_BODY_MAX: usize = 64 * 1024;
+
+/// A body of `LIMIT` bytes at most.
+#[derive(Debug)]
+pub(super) struct Body<const LIMIT: usize>(pub(super) Bytes);
+
+impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Body<LIMIT> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) if bytes.len() > LIMIT => Err(Problem::too_large(LIMIT)),
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(BytesRejection::FailedToBufferBody(rejection)) => {
+                // The router's limit is set to the largest of all; beyond it the body is not read at all.
+                if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+                    Err(Problem::too_large(LIMIT))
+                } else {
+                    Err(Problem::bad_request("The body did not arrive whole."))
+                }
+            }
+            Err(_) => Err(Problem::bad_request("The body could not be read.")),
+        }
+    }
+}
+
+/// The alert that the path names.
+#[derive(Debug)]
+pub(super) struct AlertPath(pub(super) AlertId);
+
+impl<S: Send + Sync> FromRequestParts<S> for AlertPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
+        let id = path.ok().and_then(|Path(text)| text.parse().ok());
+        id.map(Self).ok_or_else(|| Problem::not_found("No alert has this id; an id is a UUID."))
+    }
+}
+
+/// The parameters behind the question mark, each at most once.
+#[derive(Debug)]
+pub(super) struct Query(pub(super) BTreeMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let mut values = BTreeMap::new();
+        let mut errors = Vec::new();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let pointer = format!("/{}", escaped(&name));
+            if values.insert(name.into_owned(), value.into_owned()).is_some() {
+                errors.push(FieldError { pointer, detail: "is given more than once".into() });
+            }
+        }
+        if errors.is_empty() { Ok(Self(values)) } else { Err(Problem::invalid(errors)) }
+    }
+}
+
+/// Whether the body claims to be JSON; a missing claim counts as one.
+pub(super) fn claims_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
+    let Ok(text) = value.to_str() else { return false };
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The body as a JSON object.
+pub(super) fn object(headers: &HeaderMap, bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
+    if !claims_json(headers) {
+        return Err(Problem::unsupported_media_type());
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+            let detail = "must be a JSON object".to_owned();
+            Err(Problem::invalid(vec![FieldError { pointer: String::new(), detail }]))
+        }
+        Err(error) => {
+            Err(Problem::not_json(format!("Line {}, column {}: {}.", error.line(), error.column(), what(&error))))
+        }
+    }
+}
+
+/// What is wrong, without the place that serde_json writes behind it.
+fn what(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((what, _)) => what.to_owned(),
+        None => text,
+    }
+}
+
+/// A name as one step of a JSON pointer (RFC 6901, section 3).
+pub(super) fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// Takes the fields of a JSON object one by one and remembers everything that is wrong.
+#[derive(Debug)]
+pub(super) struct Fields {
+    place: String,
+    object: Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl Fields {
+    /// The object that stands at the JSON pointer `place`.
+    pub(super) fn new(place: impl Into<String>, object: Map<String, Value>) -> Self {
+        Self { place: place.into(), object, known: Vec::new() }
+    }
+
+    /// The pointer of a field.
+    pub(super) fn pointer(&self, name: &str) -> String {
+        format!("{}/{}", self.place, escaped(name))
+    }
+
+    /// The field, unless it is absent or null, which mean the same.
+    pub(super) fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.object.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether the field is there and not null.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.object.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// A text of 1 to `chars_max` characters.
+    pub(super) fn text(
+        &mut self,
+        name: &'static str,
+        chars_max: usize,
+        errors: &mut Vec<FieldError>,
+    ) -> Option<Box<str>> {
+        let value = self.take(name)?;
+        let problem = match &value {
+            Value::String(text) if text.trim().is_empty() => "must not be empty".to_owned(),
+            Value::String(text) => match text.chars().count() {
+                n_chars if n_chars > chars_max => format!("has {n_chars} characters; {chars_max} are allowed"),
+                _ => return Some(text.as_str().into()),
+            },
+            other => format!("must be a text, not {}", kind(other)),
+        };
+        errors.push(FieldError { pointer: self.pointer(name), detail: problem });
+        None
+    }
+
+    /// Reports every field that nobody asked for.
+    pub(super) fn finish(self, errors: &mut Vec<FieldError>) {
+        for name in self.object.keys() {
+            let detail = format!("is not a field here; the fields are {}", self.known.join(", "));
+            errors.push(FieldError { pointer: self.pointer(name), detail });
+        }
+    }
+}
+
+/// What a value is, in words.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,144 @@
+//! The front door: everything that is reached over HTTP.
+
+mod ack;
+mod alerts;
+mod auth;
+mod events;
+mod extract;
+mod health;
+mod listen;
+mod new_alert;
+mod problem;
+mod view;
+mod webhooks;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::config::channel::ChannelRules;
+use crate::config::{Policies, Secret};
+use crate::engine::Engine;
+
+pub use alerts::{BY_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX};
+pub use auth::ApiKey;
+pub use extract::{ALERT_BODY_MAX, WEBHOOK_BODY_MAX};
+pub use listen::{CONNECTIONS_MAX, HEADER_TIMEOUT, serve};
+pub use new_alert::{DEDUP_KEY_CHARS_MAX, LINK_CHARS_MAX, MESSAGE_CHARS_MAX, SOURCE_CHARS_MAX};
+pub(crate) use view::{AlertView, EntryView};
+
+use problem::Problem;
+
+/// The longest that a request may take, body and answer together. Vonage waits 15 seconds for the answer
+/// to a webhook, and its own retry is better than an answer that comes too late.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    engine: Engine,
+    settings: ArcSwap<Settings>,
+    stop: CancellationToken,
+}
+
+/// What the configuration says about the front door; replaced as a whole when it is read again.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who may be called.
+    pub policies: Policies,
+    /// The rules for users that are posted with an alert.
+    pub channel_rules: ChannelRules,
+    /// The key that callers must send.
+    pub api_key: ApiKey,
+    /// The secrets that webhooks may be signed with; none means that signatures are not asked for.
+    pub signature_secrets: Vec<Secret>,
+}
+
+impl App {
+    /// Streams end when `stop` is cancelled.
+    pub fn new(engine: Engine, settings: Settings, stop: CancellationToken) -> Self {
+        Self(Arc::new(Shared { engine, settings: ArcSwap::from_pointee(settings), stop }))
+    }
+
+    /// Takes new settings; they count for requests from now on.
+    pub fn set(&self, settings: Settings) {
+        self.0.settings.store(Arc::new(settings));
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.0.settings.load_full()
+    }
+
+    fn stop(&self) -> CancellationToken {
+        self.0.stop.clone()
+    }
+}
+
+/// Every path, and everything that a request passes on its way.
+pub fn router(app: App) -> Router {
+    let guarded = Router::new()
+        .route("/alerts", post(alerts::raise).get(alerts::list))
+        .route("/alerts/{id}", get(alerts::show))
+        .route("/alerts/{id}/events", get(events::listen))
+        .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
+        .route("/alerts/{id}/resolve", post(alerts::resolve))
+        .route("/alerts/{id}/escalate", post(alerts::escalate))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), auth::require_key));
+    Router::new()
+        .merge(guarded)
+        .route("/webhooks/status", post(webhooks::receive))
+        .route("/webhooks/inbound", post(webhooks::receive))
+        .route("/a/{token}", get(ack::show).post(ack::press))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(ALERT_BODY_MAX.max(WEBHOOK_BODY_MAX)))
+        .layer(middleware::from_fn(within_time))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(app)
+}
+
+async fn not_found() -> Problem {
+    Problem::not_found("No path of callout is called this.")
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::method_not_allowed()
+}
+
+async fn within_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::timeout().into_response(),
+    }
+}
+
+fn panicked(_panic: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a request made callout panic; the panic itself stands in the log before this line");
+    Problem::internal().into_response()
+}

@@ -1,0 +1,194 @@
+//! Every error that a caller can be shown, as `application/problem+json` (RFC 9457).
+//!
+//! This is the one file that turns failures into status codes. What goes wrong inside is never shown to
+//! a caller; it is logged where it is handled.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::engine;
+use crate::escalation::Ignored;
+use crate::store;
+
+/// How long a caller should wait before trying again when the store is unavailable, in seconds.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+/// An error as a caller sees it.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    errors: Vec<FieldError>,
+    header: Option<(header::HeaderName, &'static str)>,
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct FieldError {
+    /// Where it stands: a JSON pointer (RFC 6901) into the body, or the name of a query parameter behind a slash.
+    pub(super) pointer: String,
+    /// What is wrong with it, and what would be right.
+    pub(super) detail: String,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, kind, title, detail: detail.into(), errors: Vec::new(), header: None }
+    }
+
+    /// The body is not JSON.
+    pub(super) fn not_json(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "not-json", "The body is not JSON", detail)
+    }
+
+    /// The request itself is malformed.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request is malformed", detail)
+    }
+
+    /// Some fields are wrong; all of them are named.
+    pub(super) fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] if only.pointer.is_empty() => only.detail.clone(),
+            [only] => format!("{}: {}", only.pointer, only.detail),
+            several => format!("{} fields are wrong", several.len()),
+        };
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Some fields are wrong", detail);
+        Self { errors, ..problem }
+    }
+
+    /// No valid key came with the request.
+    pub(super) fn unauthorized(detail: &'static str) -> Self {
+        let problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "An API key is needed", detail);
+        Self { header: Some((header::WWW_AUTHENTICATE, "Bearer realm=\"callout\"")), ..problem }
+    }
+
+    /// A webhook's signature is wrong; sending it again would not help.
+    pub(super) fn bad_signature(detail: &'static str) -> Self {
+        let problem = Self::new(StatusCode::UNAUTHORIZED, "bad-signature", "The signature is wrong", detail);
+        Self { header: Some((header::WWW_AUTHENTICATE, "Bearer realm=\"callout webhooks\"")), ..problem }
+    }
+
+    /// A webhook came unsigned; Vonage sends it again, signed, when it is answered so.
+    pub(super) fn unsigned() -> Self {
+        let detail = "This service takes signed webhooks only; send it again with its signature.";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unsigned", "The webhook is not signed", detail);
+        Self { header: Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS)), ..problem }
+    }
+
+    /// Nothing is there.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
+    }
+
+    /// The path is there, but not for this method.
+    pub(super) fn method_not_allowed() -> Self {
+        let detail = "This path takes other methods; the Allow header names them.";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed", detail)
+    }
+
+    /// The alert's status does not allow it.
+    pub(super) fn conflict(detail: &'static str) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "The alert's status does not allow it", detail)
+    }
+
+    /// The body is larger than this path takes.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let detail = format!("The body may have {limit} bytes at most.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
+    }
+
+    /// The body is of another type than JSON.
+    pub(super) fn unsupported_media_type() -> Self {
+        let detail = "Send JSON with the header Content-Type: application/json.";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON", detail)
+    }
+
+    /// The request took too long to arrive.
+    pub(super) fn timeout() -> Self {
+        let detail = "The request was not complete, or could not be answered, in time; nothing was promised. Try again.";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "It took too long", detail);
+        Self { header: Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS)), ..problem }
+    }
+
+    /// Something that is needed does not work now.
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not now; try again soon", detail);
+        Self { header: Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS)), ..problem }
+    }
+
+    /// callout failed.
+    pub(super) fn internal() -> Self {
+        let detail = "callout failed; its log says more. Nothing that was accepted is lost.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "callout failed", detail)
+    }
+}
+
+impl From<engine::Error> for Problem {
+    fn from(error: engine::Error) -> Self {
+        match error {
+            engine::Error::NoSuchAlert => Self::not_found("No alert has this id."),
+            engine::Error::Impossible(ignored) => Self::conflict(why_impossible(ignored)),
+            engine::Error::KeyReused => Self::invalid(vec![FieldError {
+                pointer: String::new(),
+                detail: "This Idempotency-Key was used for another request; use a new key for each request.".into(),
+            }]),
+            engine::Error::Contended => Self::unavailable("The alert is being changed by too many at once."),
+            engine::Error::Store(store::Error::Unavailable(source)) => {
+                tracing::error!(error = %source, "the store is unavailable; the request was answered 503");
+                Self::unavailable("The store is unavailable, so nothing can be promised.")
+            }
+            engine::Error::Store(error @ store::Error::Corrupt { .. }) => {
+                tracing::error!(error = %error, "the store holds something that cannot be understood");
+                Self::internal()
+            }
+        }
+    }
+}
+
+fn why_impossible(ignored: Ignored) -> &'static str {
+    match ignored {
+        Ignored::AlreadyResolved => "The alert is resolved.",
+        Ignored::AlreadyAcknowledged => "The alert is acknowledged.",
+        Ignored::NotEscalating => "The alert is not escalating any more.",
+        Ignored::NoSuchAttempt => "The alert has no such attempt.",
+        Ignored::NotYetDue
+        | Ignored::Held
+        | Ignored::AlreadyKnown
+        | Ignored::OldAttempt
+        | Ignored::NotOpen => "The alert's status does not allow it now.",
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            r#type: format!("/problems/{}", self.kind),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+        };
+        // A body of texts and numbers can always be written.
+        let bytes = serde_json::to_vec(&body).unwrap_or_default();
+        let content_type = HeaderValue::from_static("application/problem+json");
+        let mut response = (self.status, [(header::CONTENT_TYPE, content_type)], bytes).into_response();
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}

@@ -1,0 +1,54 @@
+//! Vonage's webhooks. Either path takes any of Vonage's bodies, because the two addresses are easily
+//! swapped when an application is set up.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+
+use crate::vonage::{signature, webhook};
+
+use super::App;
+use super::extract::{Body, WEBHOOK_BODY_MAX, claims_json};
+use super::problem::Problem;
+
+/// Answered only when the webhook's effect is durable: what is answered 200 is never sent again.
+pub(super) async fn receive(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Body(bytes): Body<WEBHOOK_BODY_MAX>,
+) -> Result<StatusCode, Problem> {
+    if !claims_json(&headers) {
+        return Err(Problem::unsupported_media_type());
+    }
+    verify(&app, &headers, &bytes)?;
+    let incoming = match webhook::read(&bytes) {
+        Ok(incoming) => incoming,
+        Err(error) => {
+            app.engine().metrics().webhook("unreadable", "refused");
+            return Err(Problem::not_json(error.to_string()));
+        }
+    };
+    app.engine().receive(&incoming).await?;
+    Ok(StatusCode::OK)
+}
+
+fn verify(app: &App, headers: &HeaderMap, bytes: &Bytes) -> Result<(), Problem> {
+    let settings = app.settings();
+    if settings.signature_secrets.is_empty() {
+        return Ok(());
+    }
+    let values: Vec<&[u8]> = headers.get_all(header::AUTHORIZATION).iter().map(header::HeaderValue::as_bytes).collect();
+    match signature::verify(&values, bytes, &settings.signature_secrets) {
+        Ok(()) => Ok(()),
+        Err(signature::Error::Missing) => {
+            app.engine().metrics().webhook("unsigned", "refused");
+            tracing::warn!("a webhook without a signature was answered 503, so that Vonage sends it again, signed");
+            Err(Problem::unsigned())
+        }
+        Err(error) => {
+            app.engine().metrics().webhook("forged", "refused");
+            tracing::warn!(reason = %error, "a webhook with a wrong signature was refused; check the signature secret if it was Vonage's");
+            Err(Problem::bad_signature("The webhook's signature does not fit this service's secret or the body."))
+        }
+    }
+}

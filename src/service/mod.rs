@@ -1,0 +1,184 @@
+//! A running service: configuration in, listening socket and working engine out.
+//!
+//! `serve` and `demo` run the same service, and so do the tests; only what it is made of differs.
+
+mod api_key;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::chance::{Chance, SystemChance};
+use crate::clock::Clock;
+use crate::config::{Config, Secret, StoreChoice};
+use crate::engine::{self, Engine, Parts};
+use crate::http::{self, ApiKey, App};
+use crate::metrics::Metrics;
+use crate::store::memory::MemoryStore;
+use crate::store::sqlite::{self, SqliteStore};
+use crate::store::Store;
+use crate::vonage::{self, VonageSender};
+
+pub use api_key::{KeyFile, KeyFileError};
+
+/// A service that has its socket and its store, and is taking up its alerts.
+#[derive(Debug)]
+pub struct Service {
+    listener: TcpListener,
+    engine: Engine,
+    app: App,
+    sender: Arc<VonageSender>,
+    api_key: Secret,
+    stop: CancellationToken,
+}
+
+/// Why a service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else listens there, or it is not an address of this machine.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The API key's file could not be read or made.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Sqlite(#[from] sqlite::OpenError),
+    /// This version has no such store.
+    #[error("this version of callout cannot keep alerts in PostgreSQL; use sqlite:PATH")]
+    NoPostgres,
+    /// Vonage cannot be spoken to.
+    #[error(transparent)]
+    Vonage(#[from] vonage::Error),
+    /// The alerts could not be taken up.
+    #[error("cannot take up the alerts of the store")]
+    Engine(#[from] engine::Error),
+    /// The socket failed while serving.
+    #[error("the listening socket failed")]
+    Serve(#[source] io::Error),
+}
+
+impl Service {
+    /// Binds the socket, opens the store and starts the engine.
+    pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let address = config.server.listen;
+        let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
+        let chance: Arc<dyn Chance> = Arc::new(SystemChance::new());
+        let api_key = match &config.server.api_key {
+            Some(key) => key.clone(),
+            None => KeyFile::of(config).read_or_make(chance.as_ref())?,
+        };
+        let store = open(config).await?;
+        let sender = Arc::new(VonageSender::new(vonage_settings(config))?);
+        let engine = Engine::start(Parts {
+            store,
+            sender: Arc::clone(&sender) as Arc<dyn crate::sender::Sender>,
+            clock,
+            chance,
+            metrics: Arc::new(Metrics::new()),
+            settings: engine_settings(config),
+        })
+        .await?;
+        let stop = CancellationToken::new();
+        let app = App::new(engine.clone(), http_settings(config, &api_key), stop.clone());
+        tell_of_risks(config);
+        Ok(Self { listener, engine, app, sender, api_key, stop })
+    }
+
+    /// Where it listens; the port is a real one even where the configuration said zero.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The engine, for whoever runs in the same process.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The key that callers must send.
+    pub fn api_key(&self) -> &Secret {
+        &self.api_key
+    }
+
+    /// Takes a configuration that was read again. Running alerts keep their frozen plans.
+    pub fn reload(&self, config: &Config) -> Result<(), Error> {
+        self.sender.reload(vonage_settings(config))?;
+        self.engine.set(engine_settings(config));
+        let api_key = config.server.api_key.as_ref().unwrap_or(&self.api_key);
+        self.app.set(http_settings(config, api_key));
+        tell_of_risks(config);
+        Ok(())
+    }
+
+    /// Serves until [`Service::stop`] is called, then finishes what was begun.
+    pub async fn serve(&self) -> Result<(), Error> {
+        let listener = self.listener.try_clone().map_err(Error::Serve)?;
+        let served = http::serve(listener, http::router(self.app.clone()), self.stop.clone()).await;
+        self.engine.stop().await;
+        served.map_err(Error::Serve)
+    }
+
+    /// Whether it was asked to come to its end.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Asks the service to come to its end.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+async fn open(config: &Config) -> Result<Arc<dyn Store>, Error> {
+    match &config.store {
+        StoreChoice::Memory => Ok(Arc::new(MemoryStore::new())),
+        StoreChoice::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path).await?)),
+        StoreChoice::Postgres(_) => Err(Error::NoPostgres),
+    }
+}
+
+fn vonage_settings(config: &Config) -> vonage::Settings {
+    vonage::Settings::new(
+        config.vonage.base_url.clone(),
+        config.vonage.application_id.clone(),
+        config.vonage.private_key.reveal(),
+        &config.vonage.senders,
+    )
+}
+
+fn engine_settings(config: &Config) -> engine::Settings {
+    engine::Settings {
+        max_per_second: config.vonage.max_per_second,
+        public_url: config.server.public_url.clone(),
+    }
+}
+
+fn http_settings(config: &Config, api_key: &Secret) -> http::Settings {
+    http::Settings {
+        policies: config.policies.clone(),
+        channel_rules: config.channel_rules(),
+        api_key: ApiKey::new(api_key.reveal()),
+        signature_secrets: config.vonage.signature_secrets.clone(),
+    }
+}
+
+/// What the operator should know on each start.
+fn tell_of_risks(config: &Config) {
+    if config.vonage.signature_secrets.is_empty() {
+        tracing::warn!(
+            "webhooks are NOT verified: whoever reaches this service can silence an alert; set vonage.signature_secret or CALLOUT_SIGNATURE_SECRET"
+        );
+    }
+    if matches!(config.store, StoreChoice::Memory) {
+        tracing::warn!("alerts are kept in memory only: they are LOST when the process ends; set store to sqlite:PATH");
+    }
+}
+
