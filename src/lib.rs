@@ -8,6 +8,7 @@
 //! | [`escalation`] | the core: one pure function that decides everything |
 //! | [`clock`], [`sender`], [`incoming`] | the small ports: time, what goes out, what comes back |
 //! | [`store`] | where alerts are kept |
+//! | [`vonage`] | speaking Vonage: requests, answers, webhooks |
 
 pub mod chance;
 pub mod clock;
@@ -21,3 +22,4 @@ pub mod metrics;
 pub mod sender;
 pub mod store;
 pub mod timestamp;
+pub mod vonage;

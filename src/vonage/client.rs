@@ -1,0 +1,284 @@
+//! Carries one attempt to Vonage and brings back what came of it.
+//!
+//! It sends once, within its time limits, and follows no redirect: when to try again is decided by
+//! the alert's state, which survives a restart, and never here. Settings are replaced as a whole
+//! while sends are under way; each send uses the settings it began with.
+
+use std::error::Error as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+use serde_json::Value;
+use url::{Host, Url};
+
+use crate::contact::Channel;
+use crate::escalation::{Backend, Failure, TroubleOutcome};
+use crate::sender::{Answer, Outbound, SendTrouble, Sender, TroubleCause};
+use crate::timestamp::Timestamp;
+
+use super::answer::{self, BODY_BYTES_MAX, Received};
+use super::dispatch::{self, BodyError};
+use super::failure;
+use super::messages::{self, NoSender};
+use super::settings::{Senders, Settings, TimeLimits};
+use super::text;
+use super::token::Tokens;
+
+/// Tells the time of the world outside, by which Vonage judges our token:
+/// [`clock::system_now`](crate::clock::system_now) outside of tests.
+pub type WallClock = fn() -> Timestamp;
+
+/// How long a connection is kept for the next send. Load balancers commonly close theirs after 15
+/// seconds or more, and a send on a connection that is just being closed ends as "nobody knows".
+const IDLE_CONNECTION: Duration = Duration::from_secs(10);
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is not one of HTTP.
+    #[error("the address of Vonage's API must begin with https:// or http:// and name a host")]
+    BaseUrl,
+    /// The address holds a user name or password.
+    #[error("the address of Vonage's API must not hold a user name or password")]
+    CredentialsInBaseUrl,
+    /// The HTTP client cannot be set up, for example because the system has no usable certificates.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Sends messages through Vonage.
+#[derive(Debug)]
+pub struct VonageSender {
+    line: ArcSwap<Line>,
+    wall_clock: WallClock,
+}
+
+impl VonageSender {
+    /// Sends with these settings.
+    pub fn new(settings: Settings, wall_clock: WallClock) -> Result<Self, Error> {
+        Ok(Self { line: ArcSwap::from_pointee(Line::new(settings)?), wall_clock })
+    }
+
+    /// Uses other settings from the next send on; where they cannot be used, the old ones stay.
+    pub fn reload(&self, settings: Settings) -> Result<(), Error> {
+        self.line.store(Line::new(settings)?.into());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sender for VonageSender {
+    async fn send(&self, outbound: &Outbound) -> Answer {
+        let line = self.line.load_full();
+        match line.send(outbound, self.wall_clock).await {
+            Ok(answer) => answer,
+            Err(failed) => failed.answer(),
+        }
+    }
+}
+
+/// Everything that one send needs; made anew from new settings.
+#[derive(Debug)]
+struct Line {
+    messages_url: Url,
+    dispatch_url: Url,
+    senders: Senders,
+    tokens: Tokens,
+    http: reqwest::Client,
+}
+
+impl Line {
+    fn new(settings: Settings) -> Result<Self, Error> {
+        Ok(Self {
+            messages_url: endpoint(&settings.base_url, ["v1", "messages"])?,
+            dispatch_url: endpoint(&settings.base_url, ["v0.1", "dispatch"])?,
+            http: http_client(&settings.base_url, settings.time_limits).map_err(Error::Client)?,
+            senders: settings.senders,
+            tokens: Tokens::new(settings.application_id, settings.private_key),
+        })
+    }
+
+    async fn send(&self, outbound: &Outbound, wall_clock: WallClock) -> Result<Answer, NotAnswered> {
+        let (url, id_field, body) = match outbound.backend {
+            Backend::Messages => {
+                let body = messages::body(outbound, &self.senders).map_err(NotAnswered::from_messages)?;
+                (&self.messages_url, "message_uuid", json(&body)?)
+            }
+            Backend::Dispatch => {
+                let body = dispatch::body(outbound, &self.senders).map_err(NotAnswered::from_dispatch)?;
+                (&self.dispatch_url, "dispatch_uuid", json(&body)?)
+            }
+        };
+        let token =
+            self.tokens.token(wall_clock()).map_err(|error| NotAnswered::Ourselves(error.to_string().into()))?;
+        let request = self.http.post(url.clone()).bearer_auth(token.reveal()).body(body);
+        let response = request.send().await.map_err(|error| NotAnswered::Unreachable(error.without_url()))?;
+        let received = Received {
+            status: response.status().as_u16(),
+            retry_after: response
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|header| answer::retry_after(header.to_str().ok()?, wall_clock())),
+            body: read_body(response).await,
+        };
+        if received.status == 401 {
+            self.tokens.forget(&token);
+        }
+        Ok(answer::judge(&received, id_field, &private(outbound)))
+    }
+}
+
+fn endpoint(base: &Url, path: [&str; 2]) -> Result<Url, Error> {
+    if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+        return Err(Error::BaseUrl);
+    }
+    if !base.username().is_empty() || base.password().is_some() {
+        return Err(Error::CredentialsInBaseUrl);
+    }
+    let mut url = base.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // The error is for addresses without a host, such as `mailto:`.
+    url.path_segments_mut().map_err(|()| Error::BaseUrl)?.pop_if_empty().extend(path);
+    Ok(url)
+}
+
+fn http_client(base: &Url, limits: TimeLimits) -> Result<reqwest::Client, reqwest::Error> {
+    let json = HeaderValue::from_static("application/json");
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("callout/", env!("CARGO_PKG_VERSION")))
+        .default_headers(HeaderMap::from_iter([(CONTENT_TYPE, json.clone()), (ACCEPT, json)]))
+        .connect_timeout(limits.connect)
+        .timeout(limits.request)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false);
+    // A stand-in Vonage on this machine is never behind the proxy that leads to the real one.
+    let builder = if is_loopback(base) { builder.no_proxy() } else { builder };
+    builder.build()
+}
+
+fn is_loopback(base: &Url) -> bool {
+    match base.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback() || address == Ipv4Addr::UNSPECIFIED,
+        Some(Host::Ipv6(address)) => IpAddr::from(address).to_canonical().is_loopback(),
+        None => false,
+    }
+}
+
+fn json(body: &impl Serialize) -> Result<Vec<u8>, NotAnswered> {
+    serde_json::to_vec(body)
+        .map_err(|error| NotAnswered::Ourselves(format!("the request cannot be written as JSON: {error}").into()))
+}
+
+/// The body as a JSON object; none where it is something else, too long, or breaks off.
+async fn read_body(mut response: reqwest::Response) -> Option<serde_json::Map<String, Value>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
+            return None;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(body)) => Some(body),
+        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) | Err(_) => None,
+    }
+}
+
+/// What a problem of Vonage's may quote and nobody may keep: each address, and each text whole and
+/// line by line. The longest come first, so that none is hidden by a part of it.
+fn private(outbound: &Outbound) -> Vec<String> {
+    let mut private = Vec::new();
+    for leg in outbound.step.legs() {
+        private.push(leg.address.reveal().to_owned());
+        let text = text::compose(outbound, leg.channel);
+        private.extend(text.lines().map(str::to_owned));
+        private.push(text);
+    }
+    private.push(outbound.raised.message.to_string());
+    private.extend(outbound.raised.message.lines().map(str::to_owned));
+    private.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    private.dedup();
+    private
+}
+
+/// Why a send got no answer from Vonage.
+enum NotAnswered {
+    /// Nobody is configured to send on this channel.
+    NoSender(Channel),
+    /// Dispatch cannot send on this channel, today or ever.
+    NotOnDispatch(Channel),
+    /// Something of ours failed.
+    Ourselves(Box<str>),
+    /// No connection, or it broke, or no answer came in time.
+    Unreachable(reqwest::Error),
+}
+
+impl NotAnswered {
+    fn from_messages(NoSender(channel): NoSender) -> Self {
+        Self::NoSender(channel)
+    }
+
+    fn from_dispatch(error: BodyError) -> Self {
+        match error {
+            BodyError::NoSender(channel) => Self::NoSender(channel),
+            BodyError::NotOnDispatch(channel) => Self::NotOnDispatch(channel),
+        }
+    }
+
+    fn answer(self) -> Answer {
+        let ourselves = |detail: Box<str>| {
+            Answer::Trouble(SendTrouble {
+                cause: TroubleCause::Ourselves,
+                failure: Failure { code: None, detail },
+                outcome: TroubleOutcome::NotSent,
+                retry_after: None,
+            })
+        };
+        match self {
+            // A reload can mend it, so the alert holds its position.
+            Self::NoSender(channel) => ourselves(NoSender(channel).to_string().into()),
+            // The plan is frozen, so nothing can mend it.
+            Self::NotOnDispatch(channel) => {
+                Answer::Refused(Failure { code: None, detail: BodyError::NotOnDispatch(channel).to_string().into() })
+            }
+            Self::Ourselves(detail) => ourselves(detail),
+            Self::Unreachable(error) => Answer::Trouble(unreachable(&error)),
+        }
+    }
+}
+
+fn unreachable(error: &reqwest::Error) -> SendTrouble {
+    let (outcome, what) = if error.is_connect() {
+        (TroubleOutcome::NotSent, if error.is_timeout() { "no connection in time" } else { "no connection" })
+    } else if error.is_timeout() {
+        (TroubleOutcome::Unknown, "no answer in time")
+    } else {
+        (TroubleOutcome::Unknown, "the connection broke before the answer")
+    };
+    let detail = format!("{what}: {}", root_cause(error));
+    SendTrouble {
+        cause: TroubleCause::Unreachable,
+        failure: Failure { code: None, detail: failure::presentable(&detail, &[]) },
+        outcome,
+        retry_after: None,
+    }
+}
+
+/// The innermost reason, which names the thing itself ("connection refused", "unknown issuer").
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    let mut words = error.to_string();
+    while let Some(inner) = cause {
+        words = inner.to_string();
+        cause = inner.source();
+    }
+    words
+}

@@ -1,0 +1,132 @@
+//! The request body of Dispatch v0.1: one user's whole workflow.
+//!
+//! It is the body of Vonage's own tutorial on multi-user failover: no options of a channel, a
+//! `failover` on each element but the last. Only `expiry_time` differs: the tutorial writes it as a
+//! text, the specification wants an integer, and an integer is sent.
+
+use serde::Serialize;
+
+use crate::contact::Channel;
+use crate::escalation::{Condition, Leg};
+use crate::sender::Outbound;
+
+use super::settings::Senders;
+use super::text;
+
+/// A workflow, ready to be written as JSON.
+#[derive(Serialize)]
+#[expect(missing_debug_implementations, reason = "it holds addresses and texts")]
+pub struct Body<'a> {
+    template: &'static str,
+    workflow: Vec<Element<'a>>,
+}
+
+#[derive(Serialize)]
+struct Element<'a> {
+    from: Party<'a>,
+    to: Party<'a>,
+    message: Message,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failover: Option<Failover>,
+}
+
+/// One end of a message. Whether it is an `id` or a `number` depends on the channel and on the end.
+#[derive(Serialize)]
+struct Party<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    name: Name<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Name<'a> {
+    Id(&'a str),
+    Number(&'a str),
+}
+
+#[derive(Serialize)]
+struct Message {
+    content: Content,
+}
+
+#[derive(Serialize)]
+struct Content {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Failover {
+    expiry_time: u32,
+    condition_status: &'static str,
+}
+
+/// Why no workflow can be made of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// Nobody is configured to send on this channel.
+    #[error("no sender is configured for {0}")]
+    NoSender(Channel),
+    /// Dispatch cannot send on this channel; it was never extended beyond the five it began with.
+    #[error("Dispatch does not know the channel {0}")]
+    NotOnDispatch(Channel),
+}
+
+/// The workflow of an attempt.
+pub fn body<'a>(outbound: &'a Outbound, senders: &'a Senders) -> Result<Body<'a>, BodyError> {
+    let n_failovers = outbound.step.further.len();
+    let workflow = outbound
+        .step
+        .legs()
+        .enumerate()
+        .map(|(index, leg)| {
+            let failover = (index < n_failovers).then_some(Failover {
+                expiry_time: leg.expiry_seconds,
+                condition_status: match leg.condition {
+                    Condition::Read => "read",
+                    Condition::Delivered => "delivered",
+                },
+            });
+            element(leg, outbound, senders, failover)
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Body { template: "failover", workflow })
+}
+
+fn element<'a>(
+    leg: &'a Leg,
+    outbound: &Outbound,
+    senders: &'a Senders,
+    failover: Option<Failover>,
+) -> Result<Element<'a>, BodyError> {
+    let kind = kind(leg.channel).ok_or(BodyError::NotOnDispatch(leg.channel))?;
+    let sender = senders.of(leg.channel).ok_or(BodyError::NoSender(leg.channel))?;
+    let address = leg.address.reveal();
+    let (from, to) = match leg.channel {
+        Channel::Messenger => (Name::Id(sender), Name::Id(address)),
+        Channel::ViberService => (Name::Id(sender), Name::Number(address)),
+        Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms => (Name::Number(sender), Name::Number(address)),
+    };
+    let content = Content { kind: "text", text: text::compose(outbound, leg.channel) };
+    Ok(Element {
+        from: Party { kind, name: from },
+        to: Party { kind, name: to },
+        message: Message { content },
+        failover,
+    })
+}
+
+/// What Dispatch calls a channel; none where it cannot send on it.
+const fn kind(channel: Channel) -> Option<&'static str> {
+    match channel {
+        Channel::Messenger => Some("messenger"),
+        Channel::ViberService => Some("viber_service_msg"),
+        Channel::Whatsapp => Some("whatsapp"),
+        Channel::Sms => Some("sms"),
+        Channel::Mms => Some("mms"),
+        Channel::Rcs => None,
+    }
+}
