@@ -6,6 +6,7 @@
 
 mod findable;
 mod memory;
+pub mod record;
 
 use std::sync::Arc;
 
