@@ -21,6 +21,7 @@
 
 mod alert;
 mod answers;
+mod attempt_status;
 mod event;
 mod plan;
 mod promises;
@@ -31,6 +32,7 @@ pub use alert::{
     Acknowledgement, Alert, Attempt, Ending, Entry, Failure, Happening, LegMessage, Progress, Raised, ReportStatus,
     Severity, Status, Via, Why,
 };
+pub use attempt_status::AttemptStatus;
 pub use event::{
     Effect, Event, Ignored, Intent, Reach, Reply, Report, Trouble, TroubleOutcome, Verdict, WorkflowOutcome,
 };
