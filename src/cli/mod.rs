@@ -5,6 +5,7 @@ mod client;
 mod demo;
 mod sandbox;
 mod serve;
+mod show;
 mod terminal;
 
 use std::process::ExitCode;

@@ -1,6 +1,9 @@
 //! The acknowledge page (contract R11): a link shows the alert and one button; only the button
 //! acknowledges, because messengers and mail scanners open links by themselves.
 
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -17,13 +20,13 @@ use super::problem::Problem;
 /// Nothing is loaded, nothing is run, nothing is framed; the one form goes back to where it came from.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-pub(super) async fn show(State(app): State<App>, Path(token): Path<String>) -> Result<Response, Problem> {
-    let (token, alert) = opened(&app, &token).await?;
+pub(super) async fn show(State(app): State<App>, token: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let (token, alert) = opened(&app, token).await?;
     Ok(page(StatusCode::OK, &view(&alert, token.attempt)))
 }
 
-pub(super) async fn press(State(app): State<App>, Path(token): Path<String>) -> Result<Response, Problem> {
-    let (token, alert) = opened(&app, &token).await?;
+pub(super) async fn press(State(app): State<App>, token: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let (token, alert) = opened(&app, token).await?;
     let step = alert.attempt(token.attempt).and_then(|attempt| alert.step_of(attempt));
     let by = step.map_or("", |step| step.user.as_ref());
     let channel = step.and_then(crate::escalation::Step::shown_channel);
@@ -38,9 +41,10 @@ pub(super) async fn press(State(app): State<App>, Path(token): Path<String>) -> 
     }
 }
 
-async fn opened(app: &App, token: &str) -> Result<(Token, std::sync::Arc<Alert>), Problem> {
+async fn opened(app: &App, path: Result<Path<String>, PathRejection>) -> Result<(Token, Arc<Alert>), Problem> {
     let unknown = || Problem::not_found("This link belongs to no alert.");
-    let token: Token = token.parse().map_err(|_not_ours| unknown())?;
+    let token: Option<Token> = path.ok().and_then(|Path(token)| token.parse().ok());
+    let token = token.ok_or_else(unknown)?;
     match app.engine().opened_by(&token).await {
         Ok(alert) => Ok((token, alert)),
         Err(engine::Error::NoSuchAlert) => Err(unknown()),

@@ -28,8 +28,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::config::channel::ChannelRules;
-use crate::config::{Policies, Secret};
+use crate::config::Policies;
 use crate::engine::Engine;
+use crate::vonage::SignatureSecret;
 
 pub use alerts::{BY_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX};
 pub use auth::ApiKey;
@@ -65,7 +66,7 @@ pub struct Settings {
     /// The key that callers must send.
     pub api_key: ApiKey,
     /// The secrets that webhooks may be signed with; none means that signatures are not asked for.
-    pub signature_secrets: Vec<Secret>,
+    pub signature_secrets: Vec<SignatureSecret>,
 }
 
 impl App {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::contact::Channel;
-use crate::escalation::{Alert, Attempt, Backend, Ending, Entry, Progress, Status};
+use crate::escalation::{Alert, Attempt, Backend, Entry, Progress};
 use crate::timestamp::Timestamp;
 
 /// An alert, without attempts and timeline in a list.
@@ -169,7 +169,7 @@ impl<'a> CurrentView<'a> {
             user: &step.user,
             channel: channel.map(Channel::name),
             address: channel.map(|_| step.first.address.shortened()),
-            status: status_of(alert, alert.newest_attempt(), attempt),
+            status: attempt.status().name(),
             expires_at,
         })
     }
@@ -199,7 +199,7 @@ impl<'a> AttemptView<'a> {
             user: step.map_or("", |step| &step.user),
             channel: channel.map(Channel::name),
             address: channel.and(step).map(|step| step.first.address.shortened()),
-            status: status_of(alert, number, attempt),
+            status: attempt.status().name(),
             message_uuid,
             dispatch_uuid,
             tries: attempt.tries,
@@ -238,37 +238,4 @@ impl<'a> EntryView<'a> {
 
 fn shown(moment: Option<Timestamp>) -> Option<String> {
     moment.map(|moment| moment.to_string())
-}
-
-/// The one word for how an attempt stands. A read wins over everything; being expired or superseded
-/// wins over having been delivered.
-fn status_of(alert: &Alert, number: u32, attempt: &Attempt) -> &'static str {
-    if attempt.read_at.is_some() {
-        return "read";
-    }
-    if let Some(ending) = attempt.ending {
-        return match ending {
-            Ending::Rejected => "rejected",
-            Ending::Undeliverable => "undeliverable",
-            Ending::Refused => "refused",
-            Ending::Failed => "failed",
-            Ending::Expired => "expired",
-            Ending::Superseded => "superseded",
-        };
-    }
-    if attempt.delivered_at.is_some() {
-        return "delivered";
-    }
-    if attempt.submitted_at.is_some() {
-        return "submitted";
-    }
-    if attempt.sent_at.is_some() {
-        return "sent";
-    }
-    match alert.status {
-        Status::Escalating(Progress::Ready { .. }) if number == alert.newest_attempt() && attempt.tries > 0 => {
-            "retrying"
-        }
-        Status::Escalating(_) | Status::Acknowledged | Status::Exhausted | Status::Resolved => "sending",
-    }
 }

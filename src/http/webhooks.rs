@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 
-use crate::vonage::{signature, webhook};
+use crate::vonage::{SignatureError, signature, webhook};
 
 use super::App;
 use super::extract::{Body, WEBHOOK_BODY_MAX, claims_json};
@@ -37,10 +37,10 @@ fn verify(app: &App, headers: &HeaderMap, bytes: &Bytes) -> Result<(), Problem> 
     if settings.signature_secrets.is_empty() {
         return Ok(());
     }
-    let values: Vec<&[u8]> = headers.get_all(header::AUTHORIZATION).iter().map(header::HeaderValue::as_bytes).collect();
-    match signature::verify(&values, bytes, &settings.signature_secrets) {
+    let values = headers.get_all(header::AUTHORIZATION).iter().map(header::HeaderValue::as_bytes);
+    match signature::verify(values, bytes, &settings.signature_secrets) {
         Ok(()) => Ok(()),
-        Err(signature::Error::Missing) => {
+        Err(SignatureError::Missing) => {
             app.engine().metrics().webhook("unsigned", "refused");
             tracing::warn!("a webhook without a signature was answered 503, so that Vonage sends it again, signed");
             Err(Problem::unsigned())

@@ -1,0 +1,400 @@
+//! The commands that talk to a running service.
+
+use std::collections::VecDeque;
+
+use clap::Args;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::{Method, Response};
+use serde_json::{Map, Value, json};
+
+use crate::config::{self, Environment};
+use crate::service::KeyFile;
+
+use super::terminal::{Printed, chain, complain, to_stdout};
+use super::{ConfigArguments, DONE, EXHAUSTED, FAILED, show};
+
+/// How long a connection and an answer may take.
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Which service to talk to.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ServiceArguments {
+    /// The service [env: CALLOUT_URL] [default: where the configuration says it listens].
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The service's configuration, to find its address and key [env: CALLOUT_CONFIG].
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+    /// Print the API's own JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct SendArguments {
+    /// What people must read.
+    text: String,
+    /// The policy to follow; the first of the configuration if none is given.
+    #[arg(long)]
+    policy: Option<String>,
+    /// critical, error, warning or info.
+    #[arg(long)]
+    severity: Option<String>,
+    /// Names the problem, so that sending it again does not page again.
+    #[arg(long)]
+    dedup_key: Option<String>,
+    /// Where the alert comes from.
+    #[arg(long)]
+    source: Option<String>,
+    /// Where to read more.
+    #[arg(long)]
+    link: Option<String>,
+    /// Show what happens until somebody answers (exit 0) or nobody is left to call (exit 3).
+    #[arg(long)]
+    follow: bool,
+    #[command(flatten)]
+    service: ServiceArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct ListArguments {
+    /// Only escalating, acknowledged, exhausted or resolved ones.
+    #[arg(long)]
+    status: Option<String>,
+    /// Only those of this policy.
+    #[arg(long)]
+    policy: Option<String>,
+    /// At most this many, 1 to 200.
+    #[arg(long)]
+    limit: Option<u16>,
+    #[command(flatten)]
+    service: ServiceArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct AlertArguments {
+    /// The alert's id.
+    id: String,
+    #[command(flatten)]
+    service: ServiceArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct ByArguments {
+    /// The alert's id.
+    id: String,
+    /// Who says so.
+    #[arg(long)]
+    by: Option<String>,
+    #[command(flatten)]
+    service: ServiceArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct EscalateArguments {
+    /// Only if this attempt is still the current one.
+    #[arg(long)]
+    attempt: Option<u32>,
+    #[command(flatten)]
+    by: ByArguments,
+}
+
+/// A command that could not be carried out; what there is to say has been said.
+struct Failed;
+
+pub(super) async fn send(arguments: &SendArguments, environment: &Environment) -> u8 {
+    let mut body = Map::new();
+    let given = [
+        ("message", Some(&arguments.text)),
+        ("policy", arguments.policy.as_ref()),
+        ("severity", arguments.severity.as_ref()),
+        ("dedup_key", arguments.dedup_key.as_ref()),
+        ("source", arguments.source.as_ref()),
+        ("link", arguments.link.as_ref()),
+    ];
+    for (name, value) in given {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), json!(value));
+        }
+    }
+    exit(async {
+        let service = Service::find(&arguments.service, environment)?;
+        let alert = service.call(Method::POST, "/alerts", Some(&Value::Object(body))).await?;
+        if arguments.follow {
+            return service.follow(&alert).await;
+        }
+        print_alert(&alert, &arguments.service);
+        Ok(DONE)
+    })
+    .await
+}
+
+pub(super) async fn list(arguments: &ListArguments, environment: &Environment) -> u8 {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    let limit = arguments.limit.map(|limit| limit.to_string());
+    let given = [("status", &arguments.status), ("policy", &arguments.policy), ("limit", &limit)];
+    for (name, value) in given {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    let path = format!("/alerts?{}", query.finish());
+    exit(async {
+        let service = Service::find(&arguments.service, environment)?;
+        let answer = service.call(Method::GET, &path, None).await?;
+        let text = if arguments.service.json { pretty(&answer) } else { show::list(&answer) };
+        let _read_or_not = to_stdout(&text);
+        Ok(DONE)
+    })
+    .await
+}
+
+pub(super) async fn show(arguments: &AlertArguments, environment: &Environment) -> u8 {
+    exit(async {
+        let service = Service::find(&arguments.service, environment)?;
+        let alert = service.call(Method::GET, &path_of(&arguments.id, ""), None).await?;
+        print_alert(&alert, &arguments.service);
+        Ok(DONE)
+    })
+    .await
+}
+
+pub(super) async fn change(arguments: &ByArguments, call: &str, environment: &Environment) -> u8 {
+    exit(change_alert(arguments, call, Map::new(), environment)).await
+}
+
+pub(super) async fn escalate(arguments: &EscalateArguments, environment: &Environment) -> u8 {
+    let mut body = Map::new();
+    if let Some(attempt) = arguments.attempt {
+        body.insert("attempt".to_owned(), json!(attempt));
+    }
+    exit(change_alert(&arguments.by, "escalate", body, environment)).await
+}
+
+async fn change_alert(
+    arguments: &ByArguments,
+    call: &str,
+    mut body: Map<String, Value>,
+    environment: &Environment,
+) -> Result<u8, Failed> {
+    if let Some(by) = &arguments.by {
+        body.insert("by".to_owned(), json!(by));
+    }
+    let service = Service::find(&arguments.service, environment)?;
+    let path = path_of(&arguments.id, &format!("/{call}"));
+    let alert = service.call(Method::POST, &path, Some(&Value::Object(body))).await?;
+    print_alert(&alert, &arguments.service);
+    Ok(DONE)
+}
+
+async fn exit(work: impl Future<Output = Result<u8, Failed>>) -> u8 {
+    work.await.unwrap_or(FAILED)
+}
+
+fn path_of(id: &str, call: &str) -> String {
+    let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
+    format!("/alerts/{id}{call}")
+}
+
+fn pretty(value: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn print_alert(alert: &Value, arguments: &ServiceArguments) {
+    let text = if arguments.json { pretty(alert) } else { show::alert(alert) };
+    let _read_or_not = to_stdout(&text);
+}
+
+/// A running service and the key to it.
+struct Service {
+    base: String,
+    key: String,
+    client: reqwest::Client,
+}
+
+impl Service {
+    /// The service that is named, or the one that the configuration on this machine describes.
+    fn find(arguments: &ServiceArguments, environment: &Environment) -> Result<Self, Failed> {
+        let url = arguments.url.as_deref().or_else(|| environment.get("CALLOUT_URL"));
+        let key = environment.get("CALLOUT_API_KEY").filter(|key| !key.is_empty());
+        let (base, key) = match (url, key) {
+            (Some(url), Some(key)) => (url.to_owned(), key.to_owned()),
+            (url, key) => {
+                let config = read_config(arguments, environment)?;
+                let base = url.map_or_else(|| format!("http://{}", reachable(config.server.listen)), str::to_owned);
+                let key = match key {
+                    Some(key) => key.to_owned(),
+                    None => key_of(&config)?,
+                };
+                (base, key)
+            }
+        };
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| {
+                complain(&chain(&error), None);
+                Failed
+            })?;
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), key, client })
+    }
+
+    async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Failed> {
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .header(AUTHORIZATION, format!("Bearer {}", self.key));
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        match tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                let hint = "is `callout serve` running there? --url or CALLOUT_URL names another service";
+                complain(&format!("cannot reach callout at {}: {}", self.base, chain(&error.without_url())), Some(hint));
+                Err(Failed)
+            }
+            Err(_) => {
+                complain(&format!("callout at {} does not answer", self.base), Some("its log and /readyz say more"));
+                Err(Failed)
+            }
+        }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failed> {
+        let response = self.request(method, path, body).await?;
+        let status = response.status();
+        let answer: Result<Value, reqwest::Error> = response.json().await;
+        match answer {
+            Ok(answer) if status.is_success() => Ok(answer),
+            Ok(problem) => {
+                complain_of_answer(status, &problem);
+                Err(Failed)
+            }
+            Err(_) => {
+                let hint = "is this address really callout's?";
+                complain(&format!("{} answered {status} without JSON", self.base), Some(hint));
+                Err(Failed)
+            }
+        }
+    }
+
+    /// Prints the timeline as it grows, until the alert is no longer escalating.
+    async fn follow(&self, alert: &Value) -> Result<u8, Failed> {
+        let id = alert.get("id").and_then(Value::as_str).unwrap_or_default();
+        let _read_or_not = to_stdout(&show::headline(alert));
+        let path = path_of(id, "/events");
+        let mut n_shown = 0_usize;
+        loop {
+            let mut response = self.request(Method::GET, &path, None).await?;
+            if !response.status().is_success() {
+                complain(&format!("callout answered {} to the question what happens", response.status()), None);
+                return Err(Failed);
+            }
+            let mut events = Events::default();
+            let mut n_seen = 0_usize;
+            while let Ok(Some(chunk)) = response.chunk().await {
+                events.take(&chunk);
+                while let Some(entry) = events.next() {
+                    n_seen += 1;
+                    if n_seen > n_shown {
+                        n_shown = n_seen;
+                        if to_stdout(&show::entry(&entry)) == Printed::Closed {
+                            return Ok(DONE);
+                        }
+                    }
+                }
+            }
+            let alert = self.call(Method::GET, &path_of(id, ""), None).await?;
+            match alert.get("status").and_then(Value::as_str) {
+                Some("escalating") => {}
+                Some("exhausted") => return Ok(EXHAUSTED),
+                Some(_) | None => return Ok(DONE),
+            }
+        }
+    }
+}
+
+/// Server-sent events, as they come in.
+#[derive(Debug, Default)]
+struct Events {
+    bytes: VecDeque<u8>,
+}
+
+impl Events {
+    fn take(&mut self, chunk: &[u8]) {
+        self.bytes.extend(chunk);
+    }
+
+    /// The data of the next whole event, if it is JSON.
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            let end = self.bytes.iter().position(|byte| *byte == b'\n')?;
+            let line: Vec<u8> = self.bytes.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            if let Some(data) = line.trim_end().strip_prefix("data:")
+                && let Ok(value) = serde_json::from_str(data.trim_start())
+            {
+                return Some(value);
+            }
+        }
+    }
+}
+
+fn read_config(arguments: &ServiceArguments, environment: &Environment) -> Result<config::Config, Failed> {
+    let arguments = ConfigArguments { config: arguments.config.clone(), ..ConfigArguments::default() };
+    match config::load(&arguments.overrides(environment), environment) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(problems) => {
+            let hint = "give --url (or CALLOUT_URL) and CALLOUT_API_KEY, or --config with the service's configuration";
+            complain(&format!("cannot tell where callout runs:\n{problems}"), Some(hint));
+            Err(Failed)
+        }
+    }
+}
+
+fn key_of(config: &config::Config) -> Result<String, Failed> {
+    let file = KeyFile::of(config);
+    match file.read() {
+        Ok(Some(key)) => Ok(key.reveal().to_owned()),
+        Ok(None) => {
+            let hint = "the service makes it at its first start; or give the key in CALLOUT_API_KEY";
+            complain(&format!("there is no API key in {}", file.path().display()), Some(hint));
+            Err(Failed)
+        }
+        Err(error) => {
+            complain(&chain(&error), None);
+            Err(Failed)
+        }
+    }
+}
+
+/// An address to listen on as an address to call: "everywhere" becomes "here".
+fn reachable(listen: std::net::SocketAddr) -> std::net::SocketAddr {
+    let mut address = listen;
+    if listen.ip().is_unspecified() {
+        address.set_ip(match listen {
+            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+fn complain_of_answer(status: reqwest::StatusCode, problem: &Value) {
+    let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("callout gave no reason");
+    let mut text = format!("callout answered {status}: {}", show::harmless(detail));
+    for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
+        let part = |name: &str| show::harmless(error.get(name).and_then(Value::as_str).unwrap_or_default());
+        text.push_str(&format!("\n  {}: {}", part("pointer"), part("detail")));
+    }
+    let hint = match status {
+        reqwest::StatusCode::UNAUTHORIZED => Some("CALLOUT_API_KEY, or the key file beside the database, holds the key"),
+        _ => None,
+    };
+    complain(&text, hint);
+}

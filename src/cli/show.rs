@@ -1,0 +1,153 @@
+//! Alerts and their timelines as text for a terminal.
+
+use serde_json::Value;
+
+use super::terminal::{BOLD, DIM, GREEN, RED, YELLOW, styled};
+
+/// The text without anything that a terminal would act on.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+fn text_of<'a>(object: &'a Value, name: &str) -> &'a str {
+    object.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn colour(status: &str) -> anstyle::Style {
+    match status {
+        "acknowledged" | "resolved" | "read" => GREEN,
+        "exhausted" | "rejected" | "undeliverable" | "refused" | "failed" | "send_failed" => RED,
+        _ => YELLOW,
+    }
+}
+
+/// Pads to a width in characters before styling, so that the columns stay straight.
+fn cell(text: &str, width: usize) -> String {
+    let text = harmless(text);
+    let n_chars = text.chars().count();
+    let shown: String = if n_chars > width {
+        text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    } else {
+        text.chars().chain(std::iter::repeat_n(' ', width - n_chars)).collect()
+    };
+    shown
+}
+
+/// The moment without milliseconds.
+fn moment(text: &str) -> String {
+    let date_and_time = text.split('.').next().unwrap_or(text);
+    harmless(&date_and_time.replace('T', " "))
+}
+
+/// What one alert is called.
+pub(super) fn headline(alert: &Value) -> String {
+    let status = text_of(alert, "status");
+    format!(
+        "{} {} {} {}\n",
+        styled(BOLD, &harmless(text_of(alert, "code"))),
+        styled(colour(status), status),
+        harmless(text_of(alert, "message")),
+        styled(DIM, &harmless(text_of(alert, "id"))),
+    )
+}
+
+/// One alert with its attempts and timeline.
+pub(super) fn alert(alert: &Value) -> String {
+    let mut text = headline(alert);
+    text.push_str(&format!(
+        "  {}, raised {}, policy {}\n",
+        harmless(text_of(alert, "severity")),
+        moment(text_of(alert, "created_at")),
+        alert.get("policy").and_then(Value::as_str).map_or_else(|| "(its own users)".to_owned(), harmless),
+    ));
+    if let Some(current) = alert.get("current").filter(|current| !current.is_null()) {
+        text.push_str(&format!(
+            "  calling {} {}{}\n",
+            styled(BOLD, &harmless(text_of(current, "user"))),
+            channel(current),
+            current
+                .get("expires_at")
+                .and_then(Value::as_str)
+                .map_or_else(String::new, |until| format!(", waits until {}", moment(until))),
+        ));
+    }
+    for attempt in alert.get("attempts").and_then(Value::as_array).into_iter().flatten() {
+        let status = text_of(attempt, "status");
+        text.push_str(&format!(
+            "  #{:<3} {} {} {}\n",
+            attempt.get("number").and_then(Value::as_u64).unwrap_or_default(),
+            cell(text_of(attempt, "user"), 16),
+            cell(&channel(attempt), 16),
+            styled(colour(status), status),
+        ));
+    }
+    for line in alert.get("timeline").and_then(Value::as_array).into_iter().flatten() {
+        text.push_str(&entry(line));
+    }
+    text
+}
+
+fn channel(object: &Value) -> String {
+    match object.get("channel").and_then(Value::as_str) {
+        Some(channel) => format!("by {}", harmless(channel)),
+        None => "by their workflow".to_owned(),
+    }
+}
+
+/// One line of a timeline.
+pub(super) fn entry(entry: &Value) -> String {
+    let event = text_of(entry, "event");
+    let mut words = String::new();
+    if let Some(user) = entry.get("user").and_then(Value::as_str) {
+        words.push_str(&harmless(user));
+    }
+    if let Some(channel) = entry.get("channel").and_then(Value::as_str) {
+        words.push_str(&format!(" by {}", harmless(channel)));
+    }
+    if let Some(by) = entry.get("by").and_then(Value::as_str)
+        && entry.get("user").is_none()
+    {
+        words.push_str(&format!(" {}", harmless(by)));
+    }
+    if let Some(detail) = entry.get("detail").and_then(Value::as_str) {
+        words.push_str(&format!(" ({})", harmless(detail)));
+    }
+    format!("  {}  {} {}\n", styled(DIM, &moment(text_of(entry, "at"))), styled(colour(event), &cell(event, 20)), words.trim())
+}
+
+/// Alerts in columns.
+pub(super) fn list(answer: &Value) -> String {
+    let alerts = answer.get("alerts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if alerts.is_empty() {
+        return "no alerts\n".to_owned();
+    }
+    let mut text = styled(DIM, &format!(
+        "{} {} {} {} {} MESSAGE",
+        cell("ID", 36),
+        cell("CODE", 8),
+        cell("STATUS", 12),
+        cell("RAISED", 19),
+        cell("NOW CALLING", 24)
+    ));
+    text.push('\n');
+    for alert in alerts {
+        let status = text_of(alert, "status");
+        let current = alert.get("current").filter(|current| !current.is_null());
+        let calling = current.map_or_else(String::new, |current| {
+            format!("{} {}", text_of(current, "user"), channel(current))
+        });
+        text.push_str(&format!(
+            "{} {} {} {} {} {}\n",
+            cell(text_of(alert, "id"), 36),
+            cell(text_of(alert, "code"), 8),
+            styled(colour(status), &cell(status, 12)),
+            cell(&moment(text_of(alert, "created_at")), 19),
+            cell(&calling, 24),
+            harmless(text_of(alert, "message")),
+        ));
+    }
+    if answer.get("next_cursor").is_some_and(|cursor| !cursor.is_null()) {
+        text.push_str(&styled(DIM, "(there are more; see --limit)\n"));
+    }
+    text
+}
