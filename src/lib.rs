@@ -1,25 +1,36 @@
 //! callout makes sure that a person *reads* an alert.
 //!
-//! The modules, in reading order:
+//! The modules, in reading order; a module uses only those above it (`tests/it/layering.rs` checks that):
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`timestamp`], [`id`], [`contact`] | values that cannot be wrong |
 //! | [`escalation`] | the core: one pure function that decides everything |
-//! | [`clock`], [`sender`], [`incoming`] | the small ports: time, what goes out, what comes back |
+//! | [`clock`], [`chance`], [`sender`], [`incoming`] | the small ports: time, chance, what goes out, what comes back |
 //! | [`store`] | where alerts are kept |
+//! | [`config`] | from a file, flags and the environment to values that cannot be wrong |
 //! | [`vonage`] | speaking Vonage: requests, answers, webhooks |
+//! | [`link`], [`metrics`] | acknowledge links, and what is counted |
+//! | [`engine`] | runs the machine: events in, effects out |
+//! | [`http`] | the front door |
+//! | [`service`] | all of it wired together |
+//! | [`telemetry`], [`cli`] | logs, and the command line |
 
 pub mod chance;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod contact;
 pub mod engine;
 pub mod escalation;
+pub mod http;
 pub mod id;
 pub mod incoming;
 pub mod link;
 pub mod metrics;
 pub mod sender;
+pub mod service;
 pub mod store;
+pub mod telemetry;
 pub mod timestamp;
 pub mod vonage;
