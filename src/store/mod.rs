@@ -7,6 +7,7 @@
 mod findable;
 mod memory;
 pub mod record;
+mod sqlite;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::incoming::Incoming;
 use crate::timestamp::Timestamp;
 
 pub use memory::MemoryStore;
+pub use sqlite::{OpenError, SqliteStore};
 
 /// Keeps alerts.
 #[async_trait]

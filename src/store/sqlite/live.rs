@@ -1,0 +1,89 @@
+//! The alerts that escalate now, decoded, so that an event need not read the disk.
+//!
+//! The writer is the only one to publish changes, and only after their commit. A reader that finds an
+//! alert on the disk may add it, unless something was published meanwhile: what it read could be old
+//! by then, and an old version that stayed here would make every later update stale.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::escalation::Status;
+use crate::id::AlertId;
+use crate::store::Stored;
+
+/// How many parts the alerts are divided into, so that callers seldom meet at one lock.
+const N_SHARDS: usize = 64;
+/// The most alerts kept here, of about 1 KiB each; beyond it, others make room and are read again
+/// when they are needed.
+pub(super) const LIVE_MAX: usize = 128 * 1_024;
+const SHARD_MAX: usize = LIVE_MAX / N_SHARDS;
+
+/// Alerts at hand. The locks are plain ones, held for one map operation and never across an await.
+#[derive(Debug)]
+pub(super) struct Live {
+    shards: Box<[Mutex<Shard>]>,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    alerts: HashMap<AlertId, Stored>,
+    n_published: u64,
+}
+
+/// Remembers how much had been published before the disk was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before(u64);
+
+impl Live {
+    pub(super) fn new() -> Self {
+        Self { shards: (0..N_SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    /// The alert, if it is at hand; otherwise what [`Live::offer`] needs after the disk was read.
+    pub(super) fn get(&self, id: AlertId) -> Result<Stored, Before> {
+        let Some(shard) = self.shard(id) else { return Err(Before(0)) };
+        shard.alerts.get(&id).cloned().ok_or(Before(shard.n_published))
+    }
+
+    /// Keeps at hand what was read from the disk, if it is certainly the newest.
+    pub(super) fn offer(&self, stored: &Stored, before: Before) {
+        let Some(mut shard) = self.shard(stored.alert.id()) else { return };
+        if shard.n_published == before.0 {
+            shard.put(stored);
+        }
+    }
+
+    /// Makes known what was committed.
+    pub(super) fn publish(&self, stored: &Stored) {
+        let Some(mut shard) = self.shard(stored.alert.id()) else { return };
+        shard.n_published += 1;
+        shard.put(stored);
+    }
+
+    fn shard(&self, id: AlertId) -> Option<MutexGuard<'_, Shard>> {
+        // The last bits of an id are random.
+        let index = id.to_bits() % u128::try_from(self.shards.len()).ok()?;
+        let shard = self.shards.get(usize::try_from(index).ok()?)?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shard {
+    fn put(&mut self, stored: &Stored) {
+        let id = stored.alert.id();
+        match stored.alert.status {
+            Status::Escalating(_) => {
+                if self.alerts.len() >= SHARD_MAX
+                    && !self.alerts.contains_key(&id)
+                    && let Some(other) = self.alerts.keys().next().copied()
+                {
+                    self.alerts.remove(&other);
+                }
+                self.alerts.insert(id, stored.clone());
+            }
+            Status::Acknowledged | Status::Exhausted | Status::Resolved => {
+                self.alerts.remove(&id);
+            }
+        }
+    }
+}

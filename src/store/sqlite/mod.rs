@@ -1,0 +1,201 @@
+//! Keeps alerts in one file, with SQLite.
+//!
+//! The file is the truth. One thread writes it and answers after the commit; a few connections read
+//! it; the alerts that escalate now are also kept decoded in memory, so that an event costs one commit
+//! and no read. The database is private to one process: while it is open, nobody else can open it.
+//!
+//! It keeps messages, names and addresses as they are, because frozen plans need them; the file is
+//! made readable for its owner only. It must not lie on a network file system, where locks and
+//! fsyncs do not mean what they say.
+//!
+//! What is deliberately absent: a wait that gathers more writes (they gather while the disk works), a
+//! retry of a write that failed (whoever asked decides), and any weaker durability for speed.
+
+mod checkpoint;
+mod deeds;
+mod fault;
+mod live;
+mod opening;
+mod plans;
+mod readers;
+mod rows;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+
+use crate::contact::{Address, Channel};
+use crate::escalation::Alert;
+use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
+use crate::incoming::Incoming;
+use crate::timestamp::Timestamp;
+
+use super::{Armed, Claim, ClaimKey, Error, Insert, PARKED_MAX, Page, Replay, Store, Stored, Update, record};
+
+pub use opening::OpenError;
+
+use checkpoint::Checkpointer;
+use deeds::{InsertAlert, KeepSecret, KeyChange, Park, Probe, Tidy, Unpark, UpdateAlert, Version};
+use opening::Ownership;
+use readers::{N_READERS, Readers};
+use writer::{Shared, Writer};
+
+/// Keeps alerts in a file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    // Before the writer, so that its connections are gone when the writer closes the file.
+    readers: Readers,
+    writer: Writer,
+    shared: Arc<Shared>,
+    last_number: AtomicU64,
+    parked_max: usize,
+}
+
+impl SqliteStore {
+    /// Opens a database, making it where it is missing. It works on the calling thread.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::with_parked_max(path, PARKED_MAX)
+    }
+
+    /// Opens a database that keeps at most `parked_max` webhooks for attempts that are not known yet.
+    pub fn with_parked_max(path: &Path, parked_max: usize) -> Result<Self, OpenError> {
+        let ownership = Ownership::take(path)?;
+        let connection = opening::open_writer(path)?;
+        let readers = (0..N_READERS).map(|_| opening::open_reader(path)).collect::<Result<_, _>>()?;
+        let newest = rows::newest_number(&connection).map_err(|fault| opening::unreadable(path, fault))?;
+        let shared = Arc::new(Shared::new());
+        let checkpointer =
+            Checkpointer::start(opening::open_checkpointer(path)?, Arc::clone(&shared)).map_err(OpenError::Thread)?;
+        let writer = Writer::start(connection, checkpointer, Arc::clone(&shared), ownership);
+        Ok(Self {
+            readers: Readers::new(readers, Arc::clone(&shared)),
+            writer: writer.map_err(OpenError::Thread)?,
+            shared,
+            last_number: AtomicU64::new(newest.0),
+            parked_max,
+        })
+    }
+
+    async fn ask<D: writer::Deed>(&self, deed: D) -> Result<D::Answer, Error> {
+        self.shared.check()?;
+        self.writer.ask(deed).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn next_number(&self) -> Result<AlertNumber, Error> {
+        // A number that is given and never used is given again after a restart; nobody has seen it.
+        Ok(AlertNumber(self.last_number.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+
+    async fn insert(&self, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Insert, Error> {
+        self.last_number.fetch_max(alert.raised.number.0, Ordering::Relaxed);
+        let unwritable = |error| fault::unwritable(alert.id(), error);
+        let raised = record::write_raised(&alert.raised).map_err(unwritable)?;
+        let plan = self.shared.plans.row_of(alert.plan()).map_err(unwritable)?;
+        let version = Version::prepare(None, alert, claim)?;
+        let (insert, _plan) = self.ask(InsertAlert { version, raised, plan }).await?;
+        Ok(insert)
+    }
+
+    async fn update(&self, seen: &Stored, next: Arc<Alert>, claim: Option<Claim>) -> Result<Update, Error> {
+        let key = KeyChange::between(&seen.alert, &next);
+        let version = Version::prepare(Some(&seen.alert), next, claim)?;
+        self.ask(UpdateAlert { version, seen_version: seen.version, key }).await
+    }
+
+    async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error> {
+        self.shared.check()?;
+        let before = match self.shared.live.get(id) {
+            Ok(stored) => return Ok(Some(stored)),
+            Err(before) => before,
+        };
+        let read = move |connection: &rusqlite::Connection, shared: &Shared| {
+            let found = rows::get(connection, &shared.plans, id)?;
+            if let Some(stored) = &found {
+                shared.live.offer(stored, before);
+            }
+            Ok(found)
+        };
+        self.readers.read(read).await
+    }
+
+    async fn claimed(&self, key: &ClaimKey) -> Result<Option<Replay>, Error> {
+        let key = key.clone();
+        self.readers.read(move |connection, shared| rows::claimed(connection, &shared.plans, &key)).await
+    }
+
+    async fn armed(&self, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
+        self.readers.read(move |connection, _| rows::armed(connection, after, limit)).await
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {
+        let page = page.clone();
+        self.readers.read(move |connection, shared| rows::list(connection, &shared.plans, &page)).await
+    }
+
+    async fn find_message(&self, id: &ProviderId) -> Result<Option<AttemptRef>, Error> {
+        let id = id.clone();
+        self.readers.read(move |connection, _| rows::find_message(connection, &id)).await
+    }
+
+    async fn find_number(&self, number: AlertNumber) -> Result<Option<AlertId>, Error> {
+        self.readers.read(move |connection, _| rows::find_number(connection, number)).await
+    }
+
+    async fn newest_number(&self) -> Result<AlertNumber, Error> {
+        self.readers.read(|connection, _| rows::newest_number(connection)).await
+    }
+
+    async fn find_address(&self, channel: Channel, address: &Address, limit: usize) -> Result<Vec<AlertId>, Error> {
+        let address = address.clone();
+        self.readers.read(move |connection, _| rows::find_address(connection, channel, &address, limit)).await
+    }
+
+    async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
+        let record = record::write_incoming(incoming).map_err(fault::unwritable_webhook)?;
+        self.ask(Park { id: id.clone(), record, at: now, parked_max: self.parked_max }).await
+    }
+
+    async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error> {
+        let id = id.clone();
+        self.readers.read(move |connection, _| rows::parked(connection, &id)).await
+    }
+
+    async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {
+        self.ask(Unpark { id: id.clone() }).await
+    }
+
+    async fn tidy(&self, keys_before: Timestamp, parked_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        self.ask(Tidy { keys_before, parked_before, limit }).await
+    }
+
+    async fn secret(&self, name: &str, proposed: [u8; 32]) -> Result<[u8; 32], Error> {
+        self.ask(KeepSecret { name: name.into(), proposed }).await
+    }
+
+    async fn probe(&self, now: Timestamp) -> Result<(), Error> {
+        self.ask(Probe { at: now }).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        if let Some(thread) = self.writer.finish() {
+            let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+            // A thread that panicked has said so already.
+            drop(ended);
+        }
+    }
+
+    fn is_sole_owner(&self) -> bool {
+        true
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,67 @@
+//! Plans in memory: each once, however many alerts take it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::escalation::Plan;
+use crate::store::record::{self, StoredPlan};
+
+/// The most plans at hand; beyond it all are forgotten and come back as they are used. Only lists of
+/// users that are posted with each alert can be so many.
+const PLANS_MAX: usize = 4_096;
+
+/// The plans at hand, and their rows.
+#[derive(Debug, Default)]
+pub(super) struct Plans {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_row: HashMap<i64, Arc<Plan>>,
+    rows: HashMap<Arc<Plan>, i64>,
+}
+
+/// Where the plan of a new alert stands.
+#[derive(Debug)]
+pub(super) enum PlanRow {
+    /// In this row.
+    Known(i64),
+    /// Perhaps nowhere yet.
+    Unknown(StoredPlan),
+}
+
+impl Plans {
+    /// Where this plan stands.
+    pub(super) fn row_of(&self, plan: &Plan) -> Result<PlanRow, record::Error> {
+        if let Some(row) = self.known().rows.get(plan) {
+            return Ok(PlanRow::Known(*row));
+        }
+        record::write_plan(plan).map(PlanRow::Unknown)
+    }
+
+    /// The plan in this row, if it is at hand.
+    pub(super) fn get(&self, row: i64) -> Option<Arc<Plan>> {
+        self.known().by_row.get(&row).cloned()
+    }
+
+    /// Keeps at hand what certainly stands in this row, and returns the one that all alerts share.
+    pub(super) fn learn(&self, row: i64, plan: Arc<Plan>) -> Arc<Plan> {
+        let mut known = self.known();
+        if known.by_row.len() >= PLANS_MAX {
+            *known = Known::default();
+        }
+        let shared = Arc::clone(known.by_row.entry(row).or_insert(plan));
+        known.rows.insert(Arc::clone(&shared), row);
+        shared
+    }
+
+    /// Forgets all of them, because a row that was read may have been taken back.
+    pub(super) fn forget(&self) {
+        *self.known() = Known::default();
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

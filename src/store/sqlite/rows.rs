@@ -1,0 +1,248 @@
+//! What the database answers: each question that is put to it, and what its rows mean.
+//!
+//! The writer asks within its transaction and the readers outside of it, with the same functions.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::contact::{Address, Channel};
+use crate::escalation::{Alert, Plan};
+use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
+use crate::incoming::Incoming;
+use crate::store::{Armed, ClaimKey, Outcome, Page, Replay, StatusFilter, Stored, record};
+use crate::timestamp::Timestamp;
+
+use super::fault::Fault;
+use super::plans::Plans;
+
+/// The columns that [`decode`] reads, in its order.
+const COLUMNS: &str = "a.number, a.id, a.plan, a.record, s.version, s.record";
+
+/// A row that should be there is not, or a value is outside of what it can be.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum Nonsense {
+    #[error("its state is missing")]
+    NoState,
+    #[error("its plan is missing")]
+    NoPlan,
+    #[error("a value is out of range")]
+    OutOfRange,
+    #[error("a word is unknown")]
+    UnknownWord,
+}
+
+/// An alert as its row has it.
+struct AlertRow {
+    number: i64,
+    id: [u8; 16],
+    plan: i64,
+    raised: String,
+    version: Option<i64>,
+    state: Option<String>,
+}
+
+impl AlertRow {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            number: row.get(0)?,
+            id: row.get(1)?,
+            plan: row.get(2)?,
+            raised: row.get(3)?,
+            version: row.get(4)?,
+            state: row.get(5)?,
+        })
+    }
+}
+
+/// The alert that a row of [`COLUMNS`] is about.
+fn decode(connection: &Connection, plans: &Plans, row: &Row<'_>) -> Result<Stored, Fault> {
+    // A row whose id cannot be read is not about any alert; everything else is this alert's.
+    let id = AlertId::from_bits(u128::from_be_bytes(row.get(1)?));
+    let row = AlertRow::of(row).map_err(|error| Fault::corrupt_alert(id, error))?;
+    debug_assert_eq!(id.to_bits().to_be_bytes(), row.id, "one row is about one alert");
+    let (Some(version), Some(state)) = (row.version, row.state) else {
+        return Err(Fault::corrupt_alert(id, Nonsense::NoState));
+    };
+    let version = unsigned(version).ok_or_else(|| Fault::corrupt_alert(id, Nonsense::OutOfRange))?;
+    let number = unsigned(row.number).ok_or_else(|| Fault::corrupt_alert(id, Nonsense::OutOfRange))?;
+    let plan = plan(connection, plans, id, row.plan)?;
+    let corrupt = |error| Fault::corrupt_alert(id, error);
+    let raised = record::read_raised(&row.raised, id, AlertNumber(number), plan).map_err(corrupt)?;
+    let alert = record::read_alert(Arc::new(raised), &state).map_err(corrupt)?;
+    Ok(Stored { alert: Arc::new(alert), version })
+}
+
+fn plan(connection: &Connection, plans: &Plans, alert: AlertId, row: i64) -> Result<Arc<Plan>, Fault> {
+    if let Some(plan) = plans.get(row) {
+        return Ok(plan);
+    }
+    let mut statement = connection.prepare_cached("SELECT record FROM plans WHERE id = ?1")?;
+    let text: Option<String> = statement.query_row([row], |row| row.get(0)).optional()?;
+    let text = text.ok_or_else(|| Fault::corrupt_alert(alert, Nonsense::NoPlan))?;
+    let plan = record::read_plan(&text).map_err(|error| Fault::corrupt_alert(alert, error))?;
+    Ok(plans.learn(row, Arc::new(plan)))
+}
+
+pub(super) fn get(connection: &Connection, plans: &Plans, id: AlertId) -> Result<Option<Stored>, Fault> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM alerts a LEFT JOIN states s ON s.number = a.number WHERE a.id = ?1"
+    ))?;
+    let mut rows = statement.query([id_bytes(id)])?;
+    rows.next()?.map(|row| decode(connection, plans, row)).transpose()
+}
+
+pub(super) fn claimed(connection: &Connection, plans: &Plans, key: &ClaimKey) -> Result<Option<Replay>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT a.number, a.id, a.plan, a.record, 1, c.record, c.fingerprint, c.outcome \
+         FROM claims c JOIN alerts a ON a.number = c.number WHERE c.key = ?1",
+    )?;
+    let mut rows = statement.query([key.0])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let alert = decode(connection, plans, row)?.alert;
+    let corrupt = |error| Fault::corrupt_alert(alert.id(), error);
+    let fingerprint = row.get(6).map_err(corrupt)?;
+    let word: String = row.get(7).map_err(corrupt)?;
+    let outcome = outcome(&word).ok_or_else(|| Fault::corrupt_alert(alert.id(), Nonsense::UnknownWord))?;
+    Ok(Some(Replay { fingerprint, outcome, alert }))
+}
+
+pub(super) fn armed(connection: &Connection, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, wake_at, sending FROM states INDEXED BY armed \
+         WHERE wake_at IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    // An empty blob stands before every id.
+    let after = after.map_or_else(Vec::new, |after| id_bytes(after).to_vec());
+    let rows = statement.query_map(params![after, signed(limit)], |row| {
+        let id = AlertId::from_bits(u128::from_be_bytes(row.get(0)?));
+        Ok(Armed { id, wake_at: Timestamp::from_millis(row.get(1)?), sending: row.get(2)? })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The alerts of a page. One that means nothing is left out, loudly, so that it hides no other.
+pub(super) fn list(connection: &Connection, plans: &Plans, page: &Page) -> Result<Vec<Arc<Alert>>, Fault> {
+    let from = match (page.status, &page.policy) {
+        (None, _) => "alerts a LEFT JOIN states s ON s.number = a.number WHERE a.id < ?1",
+        (Some(StatusFilter::Escalating), _) => {
+            "states s INDEXED BY armed CROSS JOIN alerts a ON a.number = s.number \
+             WHERE s.wake_at IS NOT NULL AND s.id < ?1"
+        }
+        (Some(_), _) => {
+            "states s INDEXED BY settled CROSS JOIN alerts a ON a.number = s.number \
+             WHERE s.wake_at IS NULL AND s.status = ?3 AND s.id < ?1"
+        }
+    };
+    let order = if page.status.is_some() { "s.id" } else { "a.id" };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM {from} AND (?2 IS NULL OR a.policy = ?2) AND (?3 IS NULL OR s.status = ?3) \
+         ORDER BY {order} DESC"
+    ))?;
+    let before = page.before.map_or([u8::MAX; 16], id_bytes);
+    let status = page.status.map(status_word);
+    let mut rows = statement.query(params![before, page.policy, status])?;
+    let mut alerts = Vec::new();
+    while alerts.len() < page.limit
+        && let Some(row) = rows.next()?
+    {
+        match decode(connection, plans, row) {
+            Ok(stored) => alerts.push(stored.alert),
+            Err(Fault::Corrupt(error)) => {
+                let reason = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, reason, "an alert was left out of a list");
+            }
+            Err(fault @ Fault::Statement(_)) => return Err(fault),
+        }
+    }
+    Ok(alerts)
+}
+
+pub(super) fn find_message(connection: &Connection, id: &ProviderId) -> Result<Option<AttemptRef>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT a.id, m.attempt FROM messages m JOIN alerts a ON a.number = m.number WHERE m.id = ?1",
+    )?;
+    let found = statement.query_row([id.as_str()], |row| {
+        Ok(AttemptRef { alert: AlertId::from_bits(u128::from_be_bytes(row.get(0)?)), attempt: row.get(1)? })
+    });
+    Ok(found.optional()?)
+}
+
+pub(super) fn find_number(connection: &Connection, number: AlertNumber) -> Result<Option<AlertId>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT id FROM alerts WHERE number = ?1")?;
+    Ok(statement.query_row([signed(number.0)], alert_id).optional()?)
+}
+
+pub(super) fn newest_number(connection: &Connection) -> Result<AlertNumber, Fault> {
+    let newest: Option<i64> = connection.query_row("SELECT max(number) FROM alerts", [], |row| row.get(0))?;
+    Ok(AlertNumber(newest.and_then(unsigned).unwrap_or(0)))
+}
+
+pub(super) fn find_address(
+    connection: &Connection,
+    channel: Channel,
+    address: &Address,
+    limit: usize,
+) -> Result<Vec<AlertId>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT a.id FROM reached r JOIN alerts a ON a.number = r.number \
+         WHERE r.channel = ?1 AND r.address = ?2 ORDER BY r.number DESC LIMIT ?3",
+    )?;
+    let ids = statement.query_map(params![channel.name(), address.reveal(), signed(limit)], alert_id)?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn find_open(connection: &Connection, key: &str) -> Result<Option<AlertId>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT id FROM states WHERE open_key = ?1")?;
+    Ok(statement.query_row([key], alert_id).optional()?)
+}
+
+pub(super) fn parked(connection: &Connection, id: &ProviderId) -> Result<Vec<Incoming>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT record FROM parked WHERE id = ?1 ORDER BY place")?;
+    let mut rows = statement.query([id.as_str()])?;
+    let mut webhooks = Vec::new();
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(0)?;
+        let webhook = record::read_incoming(&text).map_err(|error| Fault::corrupt("a parked webhook", error))?;
+        webhooks.push(webhook);
+    }
+    Ok(webhooks)
+}
+
+fn alert_id(row: &Row<'_>) -> rusqlite::Result<AlertId> {
+    Ok(AlertId::from_bits(u128::from_be_bytes(row.get(0)?)))
+}
+
+pub(super) fn id_bytes(id: AlertId) -> [u8; 16] {
+    id.to_bits().to_be_bytes()
+}
+
+/// A count as SQLite keeps it. Nothing that is counted here comes near the limit.
+pub(super) fn signed(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+pub(super) fn unsigned(count: i64) -> Option<u64> {
+    u64::try_from(count).ok()
+}
+
+pub(super) const fn status_word(status: StatusFilter) -> &'static str {
+    match status {
+        StatusFilter::Escalating => "escalating",
+        StatusFilter::Acknowledged => "acknowledged",
+        StatusFilter::Exhausted => "exhausted",
+        StatusFilter::Resolved => "resolved",
+    }
+}
+
+pub(super) const fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Created => "created",
+        Outcome::Repeated => "repeated",
+        Outcome::Changed => "changed",
+    }
+}
+
+fn outcome(word: &str) -> Option<Outcome> {
+    [Outcome::Created, Outcome::Repeated, Outcome::Changed].into_iter().find(|outcome| outcome_word(*outcome) == word)
+}

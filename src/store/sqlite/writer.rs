@@ -1,0 +1,270 @@
+//! The one thread that writes.
+//!
+//! It takes everything that waits (up to [`BATCH_MAX`]), carries it out in one transaction, and
+//! answers only after the commit, so that many callers share one fsync and a single caller waits for
+//! nothing but its own. It never waits for more to come: while one batch is being committed, the next
+//! one gathers by itself.
+//!
+//! A deed that fails takes nobody along: its batch is rolled back, and each of its deeds has a
+//! transaction of its own. After a commit that failed with an I/O error nobody knows what is on the
+//! disk; the store refuses everything from then on.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use crate::store::Error;
+
+use super::checkpoint::Checkpointer;
+use super::fault::{Fault, Reach, Refusal, reach_of_failed_sync};
+use super::live::Live;
+use super::opening::Ownership;
+use super::plans::Plans;
+
+/// The most deeds that wait; more are refused at once, so that whoever asks can say "try again".
+pub(super) const QUEUE_MAX: usize = 10_000;
+/// The most deeds of one transaction: enough that the fsync hardly counts, few enough that the first
+/// of them does not wait long for the last.
+const BATCH_MAX: usize = 512;
+
+/// What the writer and the readers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) live: Live,
+    pub(super) plans: Plans,
+    /// Set once the disk has failed.
+    failed: OnceLock<Refusal>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self { live: Live::new(), plans: Plans::default(), failed: OnceLock::new() }
+    }
+
+    /// Says why nothing can be promised any more, if that is so.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.failed.get().map_or(Ok(()), |refusal| Err((*refusal).into()))
+    }
+
+    /// Ends all promises: the disk has failed.
+    pub(super) fn fail(&self, error: &rusqlite::Error) {
+        if self.failed.set(Refusal::DiskFailed).is_ok() {
+            tracing::error!(%error, "the disk failed while the database was written; nothing is accepted any more");
+        }
+    }
+}
+
+/// What a deed works with.
+pub(super) struct Books<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) plans: &'a Plans,
+    /// How many webhooks are parked, where that has been counted.
+    pub(super) n_parked: Option<usize>,
+}
+
+impl Books<'_> {
+    pub(super) fn count_parked(&mut self) -> Result<usize, Fault> {
+        if let Some(n_parked) = self.n_parked {
+            return Ok(n_parked);
+        }
+        let n_parked: i64 = self.connection.query_row("SELECT count(*) FROM parked", [], |row| row.get(0))?;
+        let n_parked = usize::try_from(n_parked).unwrap_or(0);
+        self.n_parked = Some(n_parked);
+        Ok(n_parked)
+    }
+}
+
+/// Something to be written, and what is answered once it is.
+pub(super) trait Deed: Send + 'static {
+    /// The answer.
+    type Answer: Send;
+
+    /// Does it, within a transaction that others share.
+    fn carry_out(&self, books: &mut Books<'_>) -> Result<Self::Answer, Fault>;
+
+    /// Makes known in memory what is on the disk now.
+    fn committed(_answer: &Self::Answer, _shared: &Shared) {}
+}
+
+/// A deed with whoever waits for it.
+struct Errand<D: Deed> {
+    deed: D,
+    answer: Option<D::Answer>,
+    asker: oneshot::Sender<Result<D::Answer, Error>>,
+}
+
+/// An errand whose kind does not matter.
+trait AnyErrand: Send {
+    fn carry_out(&mut self, books: &mut Books<'_>) -> Result<(), Fault>;
+    fn publish(&self, shared: &Shared);
+    fn answer(self: Box<Self>);
+    fn refuse(self: Box<Self>, error: Error);
+}
+
+impl<D: Deed> AnyErrand for Errand<D> {
+    fn carry_out(&mut self, books: &mut Books<'_>) -> Result<(), Fault> {
+        self.answer = Some(self.deed.carry_out(books)?);
+        Ok(())
+    }
+
+    fn publish(&self, shared: &Shared) {
+        if let Some(answer) = &self.answer {
+            D::committed(answer, shared);
+        }
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(answer) = self.answer {
+            // Nobody may be waiting any more; what is done is done.
+            drop(self.asker.send(Ok(answer)));
+        }
+    }
+
+    fn refuse(self: Box<Self>, error: Error) {
+        drop(self.asker.send(Err(error)));
+    }
+}
+
+type Queue = SyncSender<Box<dyn AnyErrand>>;
+
+/// The way to the thread. Dropping it lets the thread finish what waits and end, and waits for that.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: Mutex<Option<Queue>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the thread. It holds the database's ownership until it ends.
+    pub(super) fn start(
+        connection: Connection,
+        checkpointer: Checkpointer,
+        shared: Arc<Shared>,
+        ownership: Ownership,
+    ) -> std::io::Result<Self> {
+        let (queue, waiting) = sync_channel(QUEUE_MAX);
+        let desk = Desk { connection, checkpointer, shared, waiting, n_parked: None, _ownership: ownership };
+        let thread = thread::Builder::new().name("callout-writer".to_owned()).spawn(move || desk.work())?;
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Has something written; returns once it is as durable as the disk can make it.
+    pub(super) async fn ask<D: Deed>(&self, deed: D) -> Result<D::Answer, Error> {
+        let (asker, answer) = oneshot::channel();
+        let errand = Box::new(Errand { deed, answer: None, asker });
+        {
+            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(queue) = queue.as_ref() else { return Err(Refusal::Closed.into()) };
+            match queue.try_send(errand) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => return Err(Refusal::QueueFull.into()),
+                Err(TrySendError::Disconnected(_)) => return Err(Refusal::Closed.into()),
+            }
+        }
+        match answer.await {
+            Ok(answer) => answer,
+            // The thread has ended without an answer, which only a panic in it can bring about.
+            Err(_dropped) => Err(Refusal::Closed.into()),
+        }
+    }
+
+    /// Takes nothing more, lets the thread finish what waits, and hands it out to be waited for.
+    pub(super) fn finish(&self) -> Option<JoinHandle<()>> {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(thread) = self.finish() {
+            // A thread that panicked has said so already.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Where the thread sits.
+struct Desk {
+    connection: Connection,
+    checkpointer: Checkpointer,
+    shared: Arc<Shared>,
+    waiting: Receiver<Box<dyn AnyErrand>>,
+    n_parked: Option<usize>,
+    _ownership: Ownership,
+}
+
+impl Desk {
+    fn work(mut self) {
+        while let Ok(first) = self.waiting.recv() {
+            let mut batch = vec![first];
+            batch.extend(self.waiting.try_iter().take(BATCH_MAX - 1));
+            let n_deeds = batch.len();
+            self.carry_out(batch);
+            self.checkpointer.after(n_deeds, &self.connection, &self.shared);
+        }
+        self.checkpointer.finish(&self.connection, &self.shared);
+    }
+
+    fn carry_out(&mut self, mut batch: Vec<Box<dyn AnyErrand>>) {
+        match self.commit(&mut batch) {
+            Ok(()) => self.answer(batch),
+            Err((fault, Reach::Command)) if batch.len() > 1 => {
+                // What was read may have been written by this very batch and is taken back.
+                drop(fault);
+                for errand in batch {
+                    self.carry_out(vec![errand]);
+                }
+            }
+            Err((fault, _)) => refuse(batch, &fault.into()),
+        }
+    }
+
+    /// Carries out a batch in one transaction. When this fails, nothing of it has happened.
+    fn commit(&mut self, batch: &mut [Box<dyn AnyErrand>]) -> Result<(), (Fault, Reach)> {
+        if self.shared.check().is_err() {
+            return Err((Fault::Corrupt(Refusal::DiskFailed.into()), Reach::Store));
+        }
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begun.map_err(|error| (error.into(), Reach::Batch))?;
+        let mut books = Books { connection: &transaction, plans: &self.shared.plans, n_parked: self.n_parked.take() };
+        for errand in batch {
+            if let Err(fault) = errand.carry_out(&mut books) {
+                self.shared.plans.forget();
+                let reach = fault.reach();
+                return Err((fault, reach));
+            }
+        }
+        let n_parked = books.n_parked;
+        if let Err(error) = transaction.commit() {
+            self.shared.plans.forget();
+            let reach = reach_of_failed_sync(&error);
+            if reach == Reach::Store {
+                self.shared.fail(&error);
+            }
+            return Err((error.into(), reach));
+        }
+        self.n_parked = n_parked;
+        Ok(())
+    }
+
+    /// First everything is made known, then everybody is answered, so that whoever has an answer finds
+    /// at least what the answer says.
+    fn answer(&self, batch: Vec<Box<dyn AnyErrand>>) {
+        for errand in &batch {
+            errand.publish(&self.shared);
+        }
+        for errand in batch {
+            errand.answer();
+        }
+    }
+}
+
+fn refuse(batch: Vec<Box<dyn AnyErrand>>, error: &Error) {
+    for errand in batch {
+        errand.refuse(error.clone());
+    }
+}
