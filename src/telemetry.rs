@@ -31,7 +31,10 @@ pub fn begin(filter: Option<&str>, format: Format) {
     // A second service in the same process logs where the first one does.
     if begun.is_ok() {
         std::panic::set_hook(Box::new(|panic| {
-            tracing::error!(place = panic.location().map(tracing::field::display), "callout panicked; this is a defect of callout, please report it");
+            tracing::error!(
+                place = panic.location().map(tracing::field::display),
+                "callout panicked; this is a defect of callout, please report it"
+            );
         }));
     }
 }

@@ -11,8 +11,8 @@ pub(super) fn run(arguments: &ConfigArguments, environment: &Environment) -> u8 
             for warning in &loaded.warnings {
                 to_stderr(&format!("{warning}\n"));
             }
-            let mut text = schedule::lines(&loaded.config).join("\n");
-            text.push('\n');
+            let lines = schedule::lines(&loaded.config.policies);
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
             let _read_or_not = to_stdout(&text);
             DONE
         }

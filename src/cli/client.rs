@@ -255,7 +255,10 @@ impl Service {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
                 let hint = "is `callout serve` running there? --url or CALLOUT_URL names another service";
-                complain(&format!("cannot reach callout at {}: {}", self.base, chain(&error.without_url())), Some(hint));
+                complain(
+                    &format!("cannot reach callout at {}: {}", self.base, chain(&error.without_url())),
+                    Some(hint),
+                );
                 Err(Failed)
             }
             Err(_) => {
@@ -393,7 +396,9 @@ fn complain_of_answer(status: reqwest::StatusCode, problem: &Value) {
         text.push_str(&format!("\n  {}: {}", part("pointer"), part("detail")));
     }
     let hint = match status {
-        reqwest::StatusCode::UNAUTHORIZED => Some("CALLOUT_API_KEY, or the key file beside the database, holds the key"),
+        reqwest::StatusCode::UNAUTHORIZED => {
+            Some("CALLOUT_API_KEY, or the key file beside the database, holds the key")
+        }
         _ => None,
     };
     complain(&text, hint);

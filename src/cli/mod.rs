@@ -1,5 +1,7 @@
 //! The command line.
 
+#![expect(clippy::doc_markdown, reason = "these texts are shown by --help, where backticks would stand as they are")]
+
 mod check;
 mod client;
 mod demo;
@@ -69,7 +71,7 @@ enum Command {
 /// the file. They are read as texts here and judged together with the file.
 #[derive(Clone, Debug, Default, Args)]
 struct ConfigArguments {
-    /// The configuration [env: CALLOUT_CONFIG] [default: callout.yaml, callout.yml, callout.json or config.json here].
+    /// The configuration [env: CALLOUT_CONFIG] [default: callout.yaml, callout.yml or config.json here].
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
     /// Where to listen [env: CALLOUT_LISTEN] [default: 127.0.0.1:9000].

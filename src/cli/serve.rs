@@ -59,7 +59,7 @@ async fn start(config: &config::Config) -> Result<Service, u8> {
     let clock = Arc::new(SteadyClock::system());
     match Service::start(config, clock).await {
         Ok(service) => {
-            let address = service.address().map_or_else(|_| config.server.listen, |address| address);
+            let address = service.address().unwrap_or(config.server.listen);
             tracing::info!(config = %config.path.display(), "callout listens on http://{address}");
             Ok(service)
         }

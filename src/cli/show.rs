@@ -112,7 +112,12 @@ pub(super) fn entry(entry: &Value) -> String {
     if let Some(detail) = entry.get("detail").and_then(Value::as_str) {
         words.push_str(&format!(" ({})", harmless(detail)));
     }
-    format!("  {}  {} {}\n", styled(DIM, &moment(text_of(entry, "at"))), styled(colour(event), &cell(event, 20)), words.trim())
+    format!(
+        "  {}  {} {}\n",
+        styled(DIM, &moment(text_of(entry, "at"))),
+        styled(colour(event), &cell(event, 20)),
+        words.trim()
+    )
 }
 
 /// Alerts in columns.
@@ -121,21 +126,23 @@ pub(super) fn list(answer: &Value) -> String {
     if alerts.is_empty() {
         return "no alerts\n".to_owned();
     }
-    let mut text = styled(DIM, &format!(
-        "{} {} {} {} {} MESSAGE",
-        cell("ID", 36),
-        cell("CODE", 8),
-        cell("STATUS", 12),
-        cell("RAISED", 19),
-        cell("NOW CALLING", 24)
-    ));
+    let mut text = styled(
+        DIM,
+        &format!(
+            "{} {} {} {} {} MESSAGE",
+            cell("ID", 36),
+            cell("CODE", 8),
+            cell("STATUS", 12),
+            cell("RAISED", 19),
+            cell("NOW CALLING", 24)
+        ),
+    );
     text.push('\n');
     for alert in alerts {
         let status = text_of(alert, "status");
         let current = alert.get("current").filter(|current| !current.is_null());
-        let calling = current.map_or_else(String::new, |current| {
-            format!("{} {}", text_of(current, "user"), channel(current))
-        });
+        let calling =
+            current.map_or_else(String::new, |current| format!("{} {}", text_of(current, "user"), channel(current)));
         text.push_str(&format!(
             "{} {} {} {} {} {}\n",
             cell(text_of(alert, "id"), 36),

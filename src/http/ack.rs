@@ -18,14 +18,21 @@ use super::App;
 use super::problem::Problem;
 
 /// Nothing is loaded, nothing is run, nothing is framed; the one form goes back to where it came from.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-pub(super) async fn show(State(app): State<App>, token: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+pub(super) async fn show(
+    State(app): State<App>,
+    token: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
     let (token, alert) = opened(&app, token).await?;
     Ok(page(StatusCode::OK, &view(&alert, token.attempt)))
 }
 
-pub(super) async fn press(State(app): State<App>, token: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+pub(super) async fn press(
+    State(app): State<App>,
+    token: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
     let (token, alert) = opened(&app, token).await?;
     let step = alert.attempt(token.attempt).and_then(|attempt| alert.step_of(attempt));
     let by = step.map_or("", |step| step.user.as_ref());

@@ -38,7 +38,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     let serving = server.serve(router.into_make_service());
     tokio::pin!(serving);
     tokio::select! {
-        served = &mut serving => served,
+        ended = &mut serving => ended,
         () = stop.cancelled() => {
             handle.graceful_shutdown(Some(DRAIN));
             serving.await

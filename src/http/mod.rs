@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::config::channel::ChannelRules;
 use crate::config::Policies;
+use crate::config::channel::ChannelRules;
 use crate::engine::Engine;
 use crate::vonage::SignatureSecret;
 
@@ -37,7 +37,6 @@ pub use auth::ApiKey;
 pub use extract::{ALERT_BODY_MAX, WEBHOOK_BODY_MAX};
 pub use listen::{CONNECTIONS_MAX, HEADER_TIMEOUT, serve};
 pub use new_alert::{DEDUP_KEY_CHARS_MAX, LINK_CHARS_MAX, MESSAGE_CHARS_MAX, SOURCE_CHARS_MAX};
-pub(crate) use view::{AlertView, EntryView};
 
 use problem::Problem;
 

@@ -22,11 +22,7 @@ pub const SOURCE_CHARS_MAX: usize = 200;
 pub const LINK_CHARS_MAX: usize = 2_000;
 
 /// Reads what somebody wants to raise.
-pub(super) fn read(
-    body: Map<String, Value>,
-    policies: &Policies,
-    rules: &ChannelRules,
-) -> Result<NewAlert, Problem> {
+pub(super) fn read(body: Map<String, Value>, policies: &Policies, rules: &ChannelRules) -> Result<NewAlert, Problem> {
     let mut errors = Vec::new();
     let mut fields = Fields::new("", body);
     if !fields.has("message") {
@@ -152,15 +148,10 @@ fn fields_at(value: Value, pointer: &str, errors: &mut Vec<FieldError>) -> Optio
     }
 }
 
-fn recipient(
-    user: Value,
-    pointer: &str,
-    rules: &ChannelRules,
-    errors: &mut Vec<FieldError>,
-) -> Option<Recipient> {
+fn recipient(user: Value, pointer: &str, rules: &ChannelRules, errors: &mut Vec<FieldError>) -> Option<Recipient> {
     let mut fields = fields_at(user, pointer, errors)?;
     let name = match fields.take("name") {
-        Some(Value::String(name)) => match channel::read_name(&name) {
+        Some(Value::String(name)) => match channel::name(&name) {
             Ok(name) => Some(name),
             Err(problem) => {
                 errors.push(FieldError { pointer: fields.pointer("name"), detail: problem.to_string() });
@@ -191,7 +182,7 @@ fn recipient(
         .map(|(index, channel): (usize, Value)| leg(channel, &format!("{place}/{index}"), rules, errors))
         .collect();
     let channels = legs.into_iter().collect::<Option<Vec<Leg>>>()?;
-    Some(Recipient { name: Arc::from(name?), channels })
+    Some(Recipient { name: name?, channels })
 }
 
 fn leg(value: Value, pointer: &str, rules: &ChannelRules, errors: &mut Vec<FieldError>) -> Option<Leg> {

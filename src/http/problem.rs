@@ -119,7 +119,8 @@ impl Problem {
 
     /// The request took too long to arrive.
     pub(super) fn timeout() -> Self {
-        let detail = "The request was not complete, or could not be answered, in time; nothing was promised. Try again.";
+        let detail =
+            "The request was not complete, or could not be answered, in time; nothing was promised. Try again.";
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "It took too long", detail);
         Self { header: Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS)), ..problem }
     }
@@ -165,11 +166,9 @@ fn why_impossible(ignored: Ignored) -> &'static str {
         Ignored::AlreadyAcknowledged => "The alert is acknowledged.",
         Ignored::NotEscalating => "The alert is not escalating any more.",
         Ignored::NoSuchAttempt => "The alert has no such attempt.",
-        Ignored::NotYetDue
-        | Ignored::Held
-        | Ignored::AlreadyKnown
-        | Ignored::OldAttempt
-        | Ignored::NotOpen => "The alert's status does not allow it now.",
+        Ignored::NotYetDue | Ignored::Held | Ignored::AlreadyKnown | Ignored::OldAttempt | Ignored::NotOpen => {
+            "The alert's status does not allow it now."
+        }
     }
 }
 

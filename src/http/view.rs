@@ -9,7 +9,7 @@ use crate::timestamp::Timestamp;
 
 /// An alert, without attempts and timeline in a list.
 #[derive(Debug, Serialize)]
-pub(crate) struct AlertView<'a> {
+pub(super) struct AlertView<'a> {
     id: String,
     code: String,
     status: &'static str,
@@ -97,7 +97,7 @@ struct MessageView<'a> {
 
 /// One line of the timeline.
 #[derive(Debug, Serialize)]
-pub(crate) struct EntryView<'a> {
+pub(super) struct EntryView<'a> {
     at: String,
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,7 +114,7 @@ pub(crate) struct EntryView<'a> {
 
 impl<'a> AlertView<'a> {
     /// Everything there is to show.
-    pub(crate) fn whole(alert: &'a Alert) -> Self {
+    pub(super) fn whole(alert: &'a Alert) -> Self {
         let attempts = (1_u32..).zip(&alert.attempts).map(|(number, attempt)| AttemptView::of(alert, number, attempt));
         Self {
             attempts: Some(attempts.collect()),
@@ -124,7 +124,7 @@ impl<'a> AlertView<'a> {
     }
 
     /// As it stands in a list.
-    pub(crate) fn short(alert: &'a Alert) -> Self {
+    pub(super) fn short(alert: &'a Alert) -> Self {
         let raised = &alert.raised;
         Self {
             id: raised.id.to_string(),
@@ -186,9 +186,7 @@ impl<'a> AttemptView<'a> {
         };
         let messages = || {
             attempt.messages.iter().map(|message| MessageView {
-                channel: step
-                    .and_then(|step| step.legs().nth(usize::from(message.leg)))
-                    .map(|leg| leg.channel.name()),
+                channel: step.and_then(|step| step.legs().nth(usize::from(message.leg))).map(|leg| leg.channel.name()),
                 message_uuid: message.id.as_str(),
                 status: message.status.name(),
             })
@@ -220,7 +218,7 @@ impl<'a> AttemptView<'a> {
 }
 
 impl<'a> EntryView<'a> {
-    pub(crate) fn of(alert: &'a Alert, entry: &'a Entry) -> Self {
+    pub(super) fn of(alert: &'a Alert, entry: &'a Entry) -> Self {
         let attempt = entry.attempt.and_then(|number| alert.attempt(number));
         let step = attempt.and_then(|attempt| alert.step_of(attempt));
         let channel = entry.channel.or_else(|| step.and_then(crate::escalation::Step::shown_channel));

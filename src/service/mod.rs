@@ -11,15 +11,15 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance::{Chance, SystemChance};
-use crate::clock::Clock;
+use crate::clock::{Clock, system_now};
 use crate::config::{Config, Secret, StoreChoice};
+use crate::contact::Channel;
 use crate::engine::{self, Engine, Parts};
 use crate::http::{self, ApiKey, App};
 use crate::metrics::Metrics;
-use crate::store::memory::MemoryStore;
-use crate::store::sqlite::{self, SqliteStore};
-use crate::store::Store;
-use crate::vonage::{self, VonageSender};
+use crate::store::{MemoryStore, OpenError, SqliteStore, Store};
+use crate::vonage::signature::EmptySecret;
+use crate::vonage::{self, PrivateKey, PrivateKeyError, SignatureSecret, TimeLimits, VonageSender};
 
 pub use api_key::{KeyFile, KeyFileError};
 
@@ -51,10 +51,16 @@ pub enum Error {
     KeyFile(#[from] KeyFileError),
     /// The database cannot be used.
     #[error(transparent)]
-    Sqlite(#[from] sqlite::OpenError),
+    Sqlite(#[from] OpenError),
     /// This version has no such store.
     #[error("this version of callout cannot keep alerts in PostgreSQL; use sqlite:PATH")]
     NoPostgres,
+    /// The private key cannot be used.
+    #[error(transparent)]
+    PrivateKey(#[from] PrivateKeyError),
+    /// A signature secret cannot be used.
+    #[error(transparent)]
+    SignatureSecret(#[from] EmptySecret),
     /// Vonage cannot be spoken to.
     #[error(transparent)]
     Vonage(#[from] vonage::Error),
@@ -76,8 +82,8 @@ impl Service {
             Some(key) => key.clone(),
             None => KeyFile::of(config).read_or_make(chance.as_ref())?,
         };
-        let store = open(config).await?;
-        let sender = Arc::new(VonageSender::new(vonage_settings(config))?);
+        let store = open(config)?;
+        let sender = Arc::new(VonageSender::new(vonage_settings(config)?, system_now)?);
         let engine = Engine::start(Parts {
             store,
             sender: Arc::clone(&sender) as Arc<dyn crate::sender::Sender>,
@@ -88,7 +94,7 @@ impl Service {
         })
         .await?;
         let stop = CancellationToken::new();
-        let app = App::new(engine.clone(), http_settings(config, &api_key), stop.clone());
+        let app = App::new(engine.clone(), http_settings(config, &api_key)?, stop.clone());
         tell_of_risks(config);
         Ok(Self { listener, engine, app, sender, api_key, stop })
     }
@@ -110,10 +116,11 @@ impl Service {
 
     /// Takes a configuration that was read again. Running alerts keep their frozen plans.
     pub fn reload(&self, config: &Config) -> Result<(), Error> {
-        self.sender.reload(vonage_settings(config))?;
-        self.engine.set(engine_settings(config));
         let api_key = config.server.api_key.as_ref().unwrap_or(&self.api_key);
-        self.app.set(http_settings(config, api_key));
+        let http_settings = http_settings(config, api_key)?;
+        self.sender.reload(vonage_settings(config)?)?;
+        self.engine.set(engine_settings(config));
+        self.app.set(http_settings);
         tell_of_risks(config);
         Ok(())
     }
@@ -137,37 +144,43 @@ impl Service {
     }
 }
 
-async fn open(config: &Config) -> Result<Arc<dyn Store>, Error> {
+fn open(config: &Config) -> Result<Arc<dyn Store>, Error> {
     match &config.store {
         StoreChoice::Memory => Ok(Arc::new(MemoryStore::new())),
-        StoreChoice::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path).await?)),
+        StoreChoice::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path)?)),
         StoreChoice::Postgres(_) => Err(Error::NoPostgres),
     }
 }
 
-fn vonage_settings(config: &Config) -> vonage::Settings {
-    vonage::Settings::new(
-        config.vonage.base_url.clone(),
-        config.vonage.application_id.clone(),
-        config.vonage.private_key.reveal(),
-        &config.vonage.senders,
-    )
+fn vonage_settings(config: &Config) -> Result<vonage::Settings, Error> {
+    let of = |channel: Channel| config.vonage.senders.of(channel).map(Box::from);
+    Ok(vonage::Settings {
+        base_url: config.vonage.base_url.clone(),
+        application_id: config.vonage.application_id.clone(),
+        private_key: PrivateKey::from_pem(config.vonage.private_key.reveal())?,
+        senders: vonage::Senders {
+            messenger: of(Channel::Messenger),
+            viber_service: of(Channel::ViberService),
+            whatsapp: of(Channel::Whatsapp),
+            sms: of(Channel::Sms),
+            rcs: of(Channel::Rcs),
+        },
+        time_limits: TimeLimits::SERVICE,
+    })
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {
-    engine::Settings {
-        max_per_second: config.vonage.max_per_second,
-        public_url: config.server.public_url.clone(),
-    }
+    engine::Settings { max_per_second: config.vonage.max_per_second, public_url: config.server.public_url.clone() }
 }
 
-fn http_settings(config: &Config, api_key: &Secret) -> http::Settings {
-    http::Settings {
+fn http_settings(config: &Config, api_key: &Secret) -> Result<http::Settings, Error> {
+    let secrets = config.vonage.signature_secrets.iter();
+    Ok(http::Settings {
         policies: config.policies.clone(),
         channel_rules: config.channel_rules(),
         api_key: ApiKey::new(api_key.reveal()),
-        signature_secrets: config.vonage.signature_secrets.clone(),
-    }
+        signature_secrets: secrets.map(|secret| SignatureSecret::new(secret.reveal())).collect::<Result<_, _>>()?,
+    })
 }
 
 /// What the operator should know on each start.
@@ -181,4 +194,3 @@ fn tell_of_risks(config: &Config) {
         tracing::warn!("alerts are kept in memory only: they are LOST when the process ends; set store to sqlite:PATH");
     }
 }
-
