@@ -14,9 +14,12 @@ use crate::store;
 /// How long a caller should wait before trying again when the store is unavailable, in seconds.
 const RETRY_AFTER_SECONDS: &str = "5";
 
-/// An error as a caller sees it.
+/// An error as a caller sees it. Boxed, because it travels in many results and is rare.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct Problem(Box<Said>);
+
+#[derive(Debug)]
+struct Said {
     status: StatusCode,
     kind: &'static str,
     title: &'static str,
@@ -46,7 +49,12 @@ struct Body<'a> {
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, title, detail: detail.into(), errors: Vec::new(), header: None }
+        Self(Box::new(Said { status, kind, title, detail: detail.into(), errors: Vec::new(), header: None }))
+    }
+
+    fn with_header(mut self, name: header::HeaderName, value: &'static str) -> Self {
+        self.0.header = Some((name, value));
+        self
     }
 
     /// The body is not JSON.
@@ -66,27 +74,28 @@ impl Problem {
             [only] => format!("{}: {}", only.pointer, only.detail),
             several => format!("{} fields are wrong", several.len()),
         };
-        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Some fields are wrong", detail);
-        Self { errors, ..problem }
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Some fields are wrong", detail);
+        problem.0.errors = errors;
+        problem
     }
 
     /// No valid key came with the request.
     pub(super) fn unauthorized(detail: &'static str) -> Self {
-        let problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "An API key is needed", detail);
-        Self { header: Some((header::WWW_AUTHENTICATE, "Bearer realm=\"callout\"")), ..problem }
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "An API key is needed", detail)
+            .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"callout\"")
     }
 
     /// A webhook's signature is wrong; sending it again would not help.
     pub(super) fn bad_signature(detail: &'static str) -> Self {
-        let problem = Self::new(StatusCode::UNAUTHORIZED, "bad-signature", "The signature is wrong", detail);
-        Self { header: Some((header::WWW_AUTHENTICATE, "Bearer realm=\"callout webhooks\"")), ..problem }
+        Self::new(StatusCode::UNAUTHORIZED, "bad-signature", "The signature is wrong", detail)
+            .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"callout webhooks\"")
     }
 
     /// A webhook came unsigned; Vonage sends it again, signed, when it is answered so.
     pub(super) fn unsigned() -> Self {
         let detail = "This service takes signed webhooks only; send it again with its signature.";
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unsigned", "The webhook is not signed", detail);
-        Self { header: Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS)), ..problem }
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unsigned", "The webhook is not signed", detail)
+            .with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
     }
 
     /// Nothing is there.
@@ -121,8 +130,8 @@ impl Problem {
     pub(super) fn timeout() -> Self {
         let detail =
             "The request was not complete, or could not be answered, in time; nothing was promised. Try again.";
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "It took too long", detail);
-        Self { header: Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS)), ..problem }
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "It took too long", detail)
+            .with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
     }
 
     /// Something that is needed does not work now.
@@ -174,18 +183,19 @@ fn why_impossible(ignored: Ignored) -> &'static str {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let said = *self.0;
         let body = Body {
-            r#type: format!("/problems/{}", self.kind),
-            title: self.title,
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            errors: &self.errors,
+            r#type: format!("/problems/{}", said.kind),
+            title: said.title,
+            status: said.status.as_u16(),
+            detail: &said.detail,
+            errors: &said.errors,
         };
         // A body of texts and numbers can always be written.
         let bytes = serde_json::to_vec(&body).unwrap_or_default();
         let content_type = HeaderValue::from_static("application/problem+json");
-        let mut response = (self.status, [(header::CONTENT_TYPE, content_type)], bytes).into_response();
-        if let Some((name, value)) = self.header {
+        let mut response = (said.status, [(header::CONTENT_TYPE, content_type)], bytes).into_response();
+        if let Some((name, value)) = said.header {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
