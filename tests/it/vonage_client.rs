@@ -146,7 +146,7 @@ fn sender(base_url: &str) -> VonageSender {
 
 /// A sender that soon loses its patience with an answer.
 fn impatient(base_url: &str) -> VonageSender {
-    let time_limits = TimeLimits { request: Duration::from_millis(300), ..TimeLimits::SERVICE };
+    let time_limits = TimeLimits { request: Duration::from_secs(1), ..TimeLimits::SERVICE };
     VonageSender::new(Settings { time_limits, ..settings(base_url) }, || NOW).unwrap()
 }
 
