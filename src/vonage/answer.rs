@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::escalation::{Failure, TroubleOutcome};
+use crate::id::ProviderId;
 use crate::sender::{Answer, SendTrouble, TroubleCause};
 use crate::timestamp::Timestamp;
 
@@ -52,7 +53,7 @@ pub fn judge(received: &Received, id_field: &str, private: &[String]) -> Answer 
     }
 }
 
-fn id(received: &Received, id_field: &str) -> Option<crate::id::ProviderId> {
+fn id(received: &Received, id_field: &str) -> Option<ProviderId> {
     received.body.as_ref()?.get(id_field)?.as_str()?.parse().ok()
 }
 

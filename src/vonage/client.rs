@@ -128,7 +128,9 @@ impl Line {
         if received.status == 401 {
             self.tokens.forget(&token);
         }
-        Ok(answer::judge(&received, id_field, &private(outbound)))
+        // Nothing is quoted from an acceptance, so the usual case need not gather what is private.
+        let private = if received.status == 202 { Vec::new() } else { private(outbound) };
+        Ok(answer::judge(&received, id_field, &private))
     }
 }
 

@@ -41,9 +41,9 @@ pub fn compose(outbound: &Outbound, channel: Channel) -> String {
         tail.push_str(line);
     }
     let room = limit(channel).saturating_sub(units(&tail));
-    let mut text = fit(&head, room, channel);
-    text.push_str(&tail);
-    text
+    let text = fit(&head, room, channel);
+    // Where there is no room for any of the alert's text, the first line is not an empty one.
+    if text.is_empty() { tail.trim_start().to_owned() } else { text + &tail }
 }
 
 /// Says how late a message is, for example `Sent 14 min late (due 03:12 UTC).`

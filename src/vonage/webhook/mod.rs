@@ -61,7 +61,9 @@ fn understand(body: Fields<'_>) -> Incoming {
         status::message_status(body)
     } else if body.object("message").is_some() {
         inbound::nested(body)
-    } else if body.has("channel") && body.has("from") {
+    } else if body.has("channel")
+        && ["message_type", "text", "reply", "button"].into_iter().any(|field| body.has(field))
+    {
         inbound::flat(body)
     } else if body.has("messageId") || body.has("msisdn") {
         Incoming::Foreign(Foreign::LegacySms)
