@@ -137,7 +137,7 @@ impl Problem {
     /// Something that is needed does not work now.
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not now; try again soon", detail);
-        Self { header: Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS)), ..problem }
+        problem.with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
     }
 
     /// callout failed.
