@@ -102,7 +102,7 @@ pub(super) fn object(headers: &HeaderMap, bytes: &[u8]) -> Result<Map<String, Va
     }
 }
 
-/// What is wrong, without the place that serde_json writes behind it.
+/// What is wrong, without the place that `serde_json` writes behind it.
 fn what(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" at line ") {
@@ -160,7 +160,9 @@ impl Fields {
                 n_chars if n_chars > chars_max => format!("has {n_chars} characters; {chars_max} are allowed"),
                 _ => return Some(text.as_str().into()),
             },
-            other => format!("must be a text, not {}", kind(other)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                format!("must be a text, not {}", kind(&value))
+            }
         };
         errors.push(FieldError { pointer: self.pointer(name), detail: problem });
         None

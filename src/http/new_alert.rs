@@ -83,27 +83,24 @@ fn way(
     rules: &ChannelRules,
     errors: &mut Vec<FieldError>,
 ) -> Option<(Option<Box<str>>, Arc<Plan>)> {
-    match (policy, users) {
-        (Some(_), Some(_)) => {
-            let detail = "cannot stand beside a policy; give either";
-            errors.push(FieldError { pointer: "/users".into(), detail: detail.into() });
+    let named = policy.is_some();
+    let of_policy = match policy {
+        Some(name) => policies.get(&name).or_else(|| {
+            let known: Vec<&str> = policies.iter().map(|policy| policy.name.as_ref()).collect();
+            let detail = format!("is not a policy; the policies are {}", known.join(", "));
+            errors.push(FieldError { pointer: "/policy".into(), detail });
             None
-        }
-        (None, None) => {
-            let first = policies.first();
-            Some((Some(first.name.clone()), Arc::clone(&first.plan)))
-        }
-        (Some(name), None) => {
-            let found = policies.get(&name);
-            if found.is_none() {
-                let known: Vec<&str> = policies.iter().map(|policy| policy.name.as_ref()).collect();
-                let detail = format!("is not a policy; the policies are {}", known.join(", "));
-                errors.push(FieldError { pointer: "/policy".into(), detail });
-            }
-            found.map(|policy| (Some(policy.name.clone()), Arc::clone(&policy.plan)))
-        }
-        (None, Some(users)) => ad_hoc(users, rules, errors).map(|plan| (None, Arc::new(plan))),
+        }),
+        None => Some(policies.first()),
+    };
+    let Some(users) = users else {
+        return of_policy.map(|policy| (Some(policy.name.clone()), Arc::clone(&policy.plan)));
+    };
+    if named {
+        let detail = "cannot stand beside a policy; give either";
+        errors.push(FieldError { pointer: "/users".into(), detail: detail.into() });
     }
+    ad_hoc(users, rules, errors).map(|plan| (None, Arc::new(plan)))
 }
 
 fn ad_hoc(users: Value, rules: &ChannelRules, errors: &mut Vec<FieldError>) -> Option<Plan> {
@@ -127,25 +124,26 @@ fn ad_hoc(users: Value, rules: &ChannelRules, errors: &mut Vec<FieldError>) -> O
 }
 
 fn list(value: Value, pointer: &str, limit: usize, errors: &mut Vec<FieldError>) -> Option<Vec<Value>> {
+    let kind = kind(&value);
     let problem = match value {
         Value::Array(values) if values.is_empty() => "must not be empty".to_owned(),
         Value::Array(values) if values.len() > limit => format!("has {} entries; {limit} are allowed", values.len()),
         Value::Array(values) => return Some(values),
-        other => format!("must be a list, not {}", kind(&other)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            format!("must be a list, not {kind}")
+        }
     };
     errors.push(FieldError { pointer: pointer.into(), detail: problem });
     None
 }
 
 fn fields_at(value: Value, pointer: &str, errors: &mut Vec<FieldError>) -> Option<Fields> {
-    match value {
-        Value::Object(object) => Some(Fields::new(pointer, object)),
-        other => {
-            let detail = format!("must be an object, not {}", kind(&other));
-            errors.push(FieldError { pointer: pointer.into(), detail });
-            None
-        }
+    let kind = kind(&value);
+    if let Value::Object(object) = value {
+        return Some(Fields::new(pointer, object));
     }
+    errors.push(FieldError { pointer: pointer.into(), detail: format!("must be an object, not {kind}") });
+    None
 }
 
 fn recipient(user: Value, pointer: &str, rules: &ChannelRules, errors: &mut Vec<FieldError>) -> Option<Recipient> {
