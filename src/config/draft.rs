@@ -1,0 +1,238 @@
+//! The file as both forms fill it in, and the one way from there to a configuration.
+//!
+//! A form only knows its keys. What a value means, which values must be there and what must fit
+//! together is decided here, once for both.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::channel::ChannelRules;
+use super::credential::{self, ReadFile};
+use super::environment::{Override, Overrides};
+use super::policy::{Material, Policies};
+use super::problem::{Place, Report};
+use super::secret::Secret;
+use super::section::{Given, Section, Written};
+use super::sender::{self, Form, SenderKey, Senders};
+use super::setting::{self, LISTEN_DEFAULT, MAX_PER_SECOND_DEFAULT, StoreChoice};
+use super::tree::Node;
+use super::user::{self, Users};
+use super::wording::Wording;
+use super::{Config, Server, Vonage};
+use crate::contact::Channel;
+use crate::escalation::Backend;
+
+/// A value of the file.
+pub(super) type Value<'t> = Written<Given<'t>>;
+
+/// A list of the file and its place.
+pub(super) type List<'t> = Written<(&'t [Node], Place)>;
+
+/// The values of a file, before anybody has asked what they mean.
+#[derive(Debug)]
+pub(super) struct Draft<'t> {
+    pub(super) form: Form,
+    /// The backend when nobody names one.
+    pub(super) backend_default: Backend,
+    pub(super) listen: Value<'t>,
+    pub(super) public_url: Value<'t>,
+    pub(super) api_key: Value<'t>,
+    pub(super) store: Value<'t>,
+    pub(super) backend: Value<'t>,
+    pub(super) vonage_url: Value<'t>,
+    pub(super) max_per_second: Value<'t>,
+    /// The name and place of the section that credentials stand in.
+    pub(super) credentials: (&'static str, Place),
+    pub(super) application_id: (&'static str, Value<'t>),
+    pub(super) private_key: (&'static str, Value<'t>),
+    pub(super) signature_secrets: Vec<Given<'t>>,
+    pub(super) signature_age_max: Value<'t>,
+    pub(super) senders: Vec<(SenderKey, Given<'t>)>,
+    /// Senders that are there but were complained about already.
+    pub(super) reported_senders: BTreeSet<SenderKey>,
+    pub(super) users: (&'static str, List<'t>),
+    pub(super) policies: List<'t>,
+    /// The file's top mapping.
+    pub(super) top: Section<'t, 'static>,
+}
+
+/// What a draft is settled with.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    /// The file, as it was named.
+    pub(super) path: &'a Path,
+    /// The folder of the file.
+    pub(super) folder: &'a Path,
+    pub(super) overrides: &'a Overrides,
+    pub(super) read_file: ReadFile<'a>,
+}
+
+/// The value that counts: the one from outside, else the file's.
+fn chosen<'t>(outside: Option<&'t Override>, file: Value<'t>) -> Value<'t> {
+    outside.map_or(file, |given| Written::Given(Given::from_outside(given)))
+}
+
+/// Reads a value that has a default. One that is wrong has been reported, and the default stands in
+/// for it until the end, so that the rest can be checked.
+fn read_or<T>(
+    value: Value<'_>,
+    default: T,
+    read: impl FnOnce(Given<'_>, &mut Report) -> Option<T>,
+    report: &mut Report,
+) -> T {
+    value.given().and_then(|given| read(given, report)).unwrap_or(default)
+}
+
+impl Draft<'_> {
+    /// Makes a configuration of the draft. `None` only when the report has errors.
+    pub(super) fn settle(&self, around: Surroundings<'_>, report: &mut Report) -> Option<Config> {
+        let overrides = around.overrides;
+        let server = self.server(overrides, report);
+        let store = chosen(overrides.store.as_ref(), self.store);
+        let store = read_or(store, StoreChoice::beside(around.folder), setting::store, report);
+        let backend = chosen(overrides.backend.as_ref(), self.backend);
+        let backend = read_or(backend, self.backend_default, setting::backend, report);
+
+        let rules = ChannelRules::new(backend, self.sending_channels(), self.form);
+        let (users, users_place) = self.users(&rules, report);
+        let senders = sender::read(&self.senders, &users.used, self.form, report);
+        let vonage = self.vonage(backend, senders, around, report);
+        let wording = Wording::default().refined(&self.top, report);
+        let material = Material { backend, users: &users, wording: &wording };
+        let policies = match self.policies {
+            Written::Absent => material.default_policy(users_place, report),
+            Written::Given((items, place)) => material.policies(items, place, report),
+            Written::Reported => None,
+        };
+        warn_of_silence(&server, &users, report);
+        self.warn_of_free_text(&users, &wording, policies.as_ref(), report);
+        let config = Config { server, store, vonage: vonage?, policies: policies?, wording, path: around.path.into() };
+        (!report.has_errors()).then_some(config)
+    }
+
+    fn server(&self, overrides: &Overrides, report: &mut Report) -> Server {
+        let listen: SocketAddr =
+            read_or(chosen(overrides.listen.as_ref(), self.listen), LISTEN_DEFAULT, setting::listen, report);
+        let public_url = chosen(overrides.public_url.as_ref(), self.public_url).given();
+        let api_key = chosen(overrides.api_key.as_ref(), self.api_key).given();
+        Server {
+            listen,
+            public_url: public_url.and_then(|given| setting::public_url(given, report)),
+            api_key: api_key.and_then(|given| credential::api_key(given, report)),
+        }
+    }
+
+    /// The channels that some sender stands for, even one with a problem of its own.
+    fn sending_channels(&self) -> BTreeSet<Channel> {
+        let given = self.senders.iter().map(|(key, _given)| *key);
+        given.chain(self.reported_senders.iter().copied()).flat_map(SenderKey::channels).collect()
+    }
+
+    fn users(&self, rules: &ChannelRules, report: &mut Report) -> (Users, Place) {
+        let (key, list) = self.users;
+        let hint = "an alert needs somebody to call";
+        match list.or_missing(self.top.place, key, Some(hint), report) {
+            Some((items, place)) => (user::read(items, place, rules, self.form, report), place),
+            None => (Users { incomplete: true, ..Users::default() }, self.top.place),
+        }
+    }
+
+    fn vonage(
+        &self,
+        backend: Backend,
+        senders: Senders,
+        around: Surroundings<'_>,
+        report: &mut Report,
+    ) -> Option<Vonage> {
+        let overrides = around.overrides;
+        let (_section, place) = self.credentials;
+        let (key, application_id) = self.application_id;
+        let application_id = application_id
+            .or_missing(place, key, Some("the id of your Vonage application"), report)
+            .and_then(|given| credential::application_id(given, report));
+        let private_key = self.private_key(around, report);
+        let base_url = match chosen(overrides.vonage_url.as_ref(), self.vonage_url) {
+            Written::Given(given) => setting::vonage_url(given, report),
+            Written::Absent | Written::Reported => setting::vonage_url_default(),
+        };
+        let signature_secrets = self.signature_secrets(overrides, report);
+        let signature_age_max: Option<Duration> =
+            self.signature_age_max.given().and_then(|given| setting::signature_age_max(given, report));
+        let max_per_second = chosen(overrides.max_per_second.as_ref(), self.max_per_second);
+        let max_per_second = read_or(max_per_second, MAX_PER_SECOND_DEFAULT, setting::max_per_second, report);
+        Some(Vonage {
+            backend,
+            base_url: base_url?,
+            application_id: application_id?,
+            private_key: private_key?,
+            signature_secrets,
+            signature_age_max,
+            senders,
+            max_per_second,
+        })
+    }
+
+    fn private_key(&self, around: Surroundings<'_>, report: &mut Report) -> Option<Secret> {
+        if let Some(given) = &around.overrides.private_key {
+            return credential::private_key(&given.text, given.place, report);
+        }
+        let (key, value) = self.private_key;
+        let (_section, place) = self.credentials;
+        let hint = "the path of the PEM file, or CALLOUT_PRIVATE_KEY with its text";
+        let given = value.or_missing(place, key, Some(hint), report)?;
+        credential::private_key_of_file(given, around.read_file, report)
+    }
+
+    fn signature_secrets(&self, overrides: &Overrides, report: &mut Report) -> Vec<Secret> {
+        let outside = overrides.signature_secret.as_ref().map(Given::from_outside);
+        let given = match &outside {
+            Some(given) => std::slice::from_ref(given),
+            None => &self.signature_secrets,
+        };
+        if given.is_empty() {
+            let (section, place) = self.credentials;
+            report.warning(
+                place,
+                format!("`{section}` has no signature secret, so that anybody can report a message as read"),
+                "give Vonage's signature secret, for example in CALLOUT_SIGNATURE_SECRET",
+            );
+        }
+        given.iter().filter_map(|given| credential::signature_secret(*given, report)).collect()
+    }
+
+    /// WhatsApp delivers free text only within 24 hours of the user's own last message.
+    fn warn_of_free_text(&self, users: &Users, wording: &Wording, policies: Option<&Policies>, report: &mut Report) {
+        let lacks = match policies {
+            Some(policies) => policies.iter().any(|policy| policy.wording.whatsapp_template().is_none()),
+            None => wording.whatsapp_template().is_none(),
+        };
+        let sender = self.senders.iter().find(|(key, _given)| *key == SenderKey::Whatsapp);
+        if let Some((_key, given)) = sender
+            && users.used.contains(&Channel::Whatsapp)
+            && lacks
+        {
+            report.warning(
+                given.place,
+                "WhatsApp refuses free text to people who have not written within 24 hours",
+                "give an approved `whatsapp_template`; the next channel is tried meanwhile",
+            );
+        }
+    }
+}
+
+/// Vonage never reports `read` for SMS and MMS, so that such a user can only answer, or press
+/// the link, which needs a public URL.
+fn warn_of_silence(server: &Server, users: &Users, report: &mut Report) {
+    if server.public_url.is_some() {
+        return;
+    }
+    for user in users.list.iter().filter(|user| user.never_reports_read()) {
+        report.warning(
+            user.place,
+            format!("Vonage can never report that `{}` read a message", user.name),
+            "SMS and MMS have no read reports; set a public URL for the link, or rely on replies",
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! Configuration: from a file, flags and the environment to values that cannot be wrong.
+//!
+//! Two forms of file are read, told apart by their content: the JSON of Vonage's tutorial,
+//! unchanged, and callout's own YAML. One parser reads both, so that every problem has a line and a
+//! column. Every problem is reported at once; with any error there is no configuration at all.
+//!
+//! | step | module |
+//! |---|---|
+//! | bytes to a tree of texts with places, `${NAME}` replaced | `tree`, `environment` |
+//! | the keys of a form to a draft | `tutorial`, `native`, through `section` |
+//! | the draft to a [`Config`] | `draft`, with the rules of `setting`, `credential`, `sender`, [`channel`], `user`, `policy` and `wording` |
+//!
+//! [`load`] can be called again and again, on SIGHUP for example: it changes nothing but answers.
+//! Nothing here opens a store, resolves a name, listens or logs.
+
+pub mod channel;
+mod credential;
+mod draft;
+mod environment;
+mod native;
+mod policy;
+mod problem;
+pub mod schedule;
+mod secret;
+mod section;
+mod sender;
+mod setting;
+mod suggestion;
+mod tree;
+mod tutorial;
+mod user;
+mod wording;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+pub use credential::{API_KEY_CHARS_ADVISED, KEY_BYTES_MAX, ReadFile, SIGNATURE_SECRET_CHARS_ADVISED};
+pub use environment::{Environment, Flags, Overrides};
+pub use policy::{POLICIES_MAX, POLICY_NAME_DEFAULT, Policies, Policy, REPEAT_MAX};
+pub use problem::{Place, Problem, Problems, Severity};
+pub use secret::Secret;
+pub use section::Written;
+pub use sender::{SMS_SENDER_CHARS_MAX, SMS_SENDER_DIGITS_MAX, Senders};
+pub use setting::{LISTEN_DEFAULT, MAX_PER_SECOND_DEFAULT, MAX_PER_SECOND_MAX, SIGNATURE_AGE_SECONDS_MAX, StoreChoice};
+pub use tree::{DEPTH_MAX, FILE_BYTES_MAX, VALUES_MAX};
+pub use user::USERS_MAX;
+pub use wording::{
+    BUTTONS_MAX, Button, PARAMETERS_MAX, TEMPLATE_CHARS_MAX, TEXT_DEFAULT, Template, TemplateProblem, WhatsappTemplate,
+    Word, Wording,
+};
+
+use channel::ChannelRules;
+use draft::Surroundings;
+use problem::Report;
+use sender::Form;
+
+use crate::escalation::Backend;
+
+/// The names under which a configuration is looked for in the working directory when nobody says
+/// which to read; the last is the tutorial's own.
+pub const PATHS_DEFAULT: [&str; 3] = ["callout.yaml", "callout.yml", "config.json"];
+
+/// Everything that callout is told before it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens, and how it is reached.
+    pub server: Server,
+    /// Where alerts are kept.
+    pub store: StoreChoice,
+    /// How messages get to people.
+    pub vonage: Vonage,
+    /// Who is called.
+    pub policies: Policies,
+    /// How the messages of an alert without a policy are worded.
+    pub wording: Wording,
+    /// The file that this was read from.
+    pub path: PathBuf,
+}
+
+/// Where callout listens, and how it is reached.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The address of the HTTP service.
+    pub listen: SocketAddr,
+    /// Where people and Vonage reach it from outside, without a slash at the end.
+    pub public_url: Option<Box<str>>,
+    /// What callers of the API prove themselves with; made at the first start if none is given.
+    pub api_key: Option<Secret>,
+}
+
+/// How messages get to people.
+#[derive(Clone, Debug)]
+pub struct Vonage {
+    /// Which of Vonage's two APIs sends.
+    pub backend: Backend,
+    /// The base of Vonage's API; its path ends in `/`, so that paths can be joined to it.
+    pub base_url: Url,
+    /// The Vonage application, a UUID in its usual form.
+    pub application_id: Box<str>,
+    /// The application's private key as PEM text; it has been seen to sign.
+    pub private_key: Secret,
+    /// What Vonage signs webhooks with; several while one replaces another, none to check nothing.
+    pub signature_secrets: Vec<Secret>,
+    /// How old the signature of a webhook may be; any age if it is not set.
+    pub signature_age_max: Option<Duration>,
+    /// Who messages come from.
+    pub senders: Senders,
+    /// How many messages are sent in a second at most; 0 for no limit.
+    pub max_per_second: u32,
+}
+
+impl Config {
+    /// The rules for the channels of an ad-hoc list of users.
+    pub fn channel_rules(&self) -> ChannelRules {
+        ChannelRules::new(self.vonage.backend, self.vonage.senders.channels(), Form::Native)
+    }
+
+    /// How the messages of an alert are worded, given the policy it was raised with, if any.
+    pub fn wording_of(&self, policy: Option<&str>) -> &Wording {
+        policy.and_then(|name| self.policies.get(name)).map_or(&self.wording, |policy| &policy.wording)
+    }
+}
+
+/// A configuration, and what is probably not meant in it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What somebody on call would rather have otherwise, sorted by place.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the file that the overrides name, or the first of [`PATHS_DEFAULT`] that exists, and the
+/// private key that it names. Nothing is changed, whatever comes of it.
+pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Loaded, Problems> {
+    let path = match overrides.config_path() {
+        Some(path) => path,
+        None => match PATHS_DEFAULT.iter().map(Path::new).find(|path| path.exists()) {
+            Some(path) => path.to_path_buf(),
+            None => return Err(nothing_to_read()),
+        },
+    };
+    match read_file(&path, FILE_BYTES_MAX.saturating_add(1)) {
+        Ok(bytes) => parse(&path, &bytes, overrides, environment, &read_file),
+        Err(error) => {
+            let mut report = Report::about(&path.display().to_string());
+            report.error(Place::File, credential::reason(&error));
+            Err(report.into_errors())
+        }
+    }
+}
+
+/// Reads a configuration from `bytes`. `path` is where they come from: messages begin with it, and
+/// relative paths in the file begin in its folder. `read_file` reads the private key.
+pub fn parse(
+    path: &Path,
+    bytes: &[u8],
+    overrides: &Overrides,
+    environment: &Environment,
+    read_file: ReadFile<'_>,
+) -> Result<Loaded, Problems> {
+    let mut report = Report::about(&path.display().to_string());
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let root = tree::read(bytes, environment, &mut report);
+    let draft = root.as_ref().and_then(|root| {
+        if tutorial::is_meant(root) {
+            tutorial::read(root, folder, &mut report)
+        } else {
+            native::read(root, folder, &mut report)
+        }
+    });
+    let around = Surroundings { path, folder, overrides, read_file };
+    match draft.and_then(|draft| draft.settle(around, &mut report)) {
+        Some(config) => Ok(Loaded { config, warnings: report.into_warnings() }),
+        None => Err(report.into_errors()),
+    }
+}
+
+fn nothing_to_read() -> Problems {
+    let mut report = Report::about("configuration");
+    let hint = "name one with --config or CALLOUT_CONFIG";
+    let message = format!("none of {} is here", suggestion::listed(&PATHS_DEFAULT));
+    report.error_with_hint(Place::File, message, Some(hint.into()));
+    report.into_errors()
+}
+
+fn read_file(path: &Path, n_bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(n_bytes_max).unwrap_or(u64::MAX);
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
