@@ -1,1 +1,3 @@
 //! Every test that looks at callout from the outside, in one program.
+
+mod config;
