@@ -190,7 +190,9 @@ impl ChannelProblem {
             Self::NoSender { key: None, .. } => {
                 Some("the tutorial's form of the configuration has no place for it; use the native form".into())
             }
-            Self::Placeholder(Some(channel)) | Self::BadAddress { channel, .. } => Some(address_hint(*channel).into()),
+            Self::Placeholder(Some(channel)) => Some(address_hint(*channel).into()),
+            Self::BadAddress { channel, .. } if channel.has_number() => Some("for example 447700900001".into()),
+            Self::BadAddress { .. } => Some("for example 6542087712345678".into()),
             Self::ExpiryNotANumber(_) => Some("for example 600".into()),
             Self::ExpiryOutOfRange { .. } => {
                 Some(format!("{EXPIRY_SECONDS_ADVISED_MIN} to {EXPIRY_SECONDS_ADVISED_MAX} is advised").into())
@@ -232,7 +234,10 @@ pub fn read(fields: ChannelFields<'_>, rules: &ChannelRules) -> Result<Leg, Vec<
         (Some(channel), Some(address), Some(expiry_seconds), Some(condition)) if problems.is_empty() => {
             Ok(Leg { channel, address, expiry_seconds, condition })
         }
-        _incomplete => Err(problems),
+        _incomplete => {
+            problems.sort_by_key(ChannelProblem::field);
+            Err(problems)
+        }
     }
 }
 

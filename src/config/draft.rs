@@ -55,7 +55,7 @@ pub(super) struct Draft<'t> {
     pub(super) users: (&'static str, List<'t>),
     pub(super) policies: List<'t>,
     /// The file's top mapping.
-    pub(super) top: Section<'t>,
+    pub(super) top: Section<'t, 'static>,
 }
 
 /// What a draft is settled with.

@@ -27,14 +27,14 @@ const VONAGE_KEYS: [&str; 8] = [
 pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) -> Option<Draft<'t>> {
     let top = Section::open(root, "the file", &KEYS, report)?;
     let server = top.section("server", &SERVER_KEYS, report);
-    if top.entry("vonage").is_none() {
+    if top.lacks("vonage") {
         let hint = "it holds the application id, the private key and the senders";
         report.error_with_hint(top.place, "`vonage` is missing", Some(hint.into()));
     }
     let vonage = top.section("vonage", &VONAGE_KEYS, report);
     let (senders, reported_senders) = senders(vonage, folder, report);
     let signature_secrets = signature_secrets(vonage, folder, report);
-    let mut value = |section: Option<Section<'t>>, key: &str| match section {
+    let mut value = |section: Option<Section<'t, '_>>, key: &str| match section {
         None => Written::Absent,
         Some(section) => section.text(key, report).map(|(scalar, place)| Given::from_file(scalar, place, folder)),
     };
@@ -74,7 +74,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
 }
 
 fn senders<'t>(
-    vonage: Option<Section<'t>>,
+    vonage: Option<Section<'t, '_>>,
     folder: &'t Path,
     report: &mut Report,
 ) -> (Vec<(SenderKey, Given<'t>)>, BTreeSet<SenderKey>) {
@@ -84,7 +84,7 @@ fn senders<'t>(
     let Some(vonage) = vonage else {
         return (senders, SenderKey::ALL.into());
     };
-    if vonage.entry("from").is_none() {
+    if vonage.lacks("from") {
         let hint = format!("it holds {}", super::suggestion::listed(&known));
         report.error_with_hint(vonage.place, "`from` is missing", Some(hint.into()));
         return (senders, SenderKey::ALL.into());
@@ -104,7 +104,7 @@ fn senders<'t>(
 }
 
 /// One secret, or several while a new one replaces an old one.
-fn signature_secrets<'t>(vonage: Option<Section<'t>>, folder: &'t Path, report: &mut Report) -> Vec<Given<'t>> {
+fn signature_secrets<'t>(vonage: Option<Section<'t, '_>>, folder: &'t Path, report: &mut Report) -> Vec<Given<'t>> {
     let Some(node) = vonage.and_then(|vonage| vonage.node("signature_secret")) else { return Vec::new() };
     let items = match &node.value {
         Value::List(items) => items.as_slice(),

@@ -130,7 +130,7 @@ impl Material<'_> {
     }
 
     /// The users of a policy; none when one of them is not known.
-    fn members(&self, section: &Section<'_>, report: &mut Report) -> Option<Vec<&User>> {
+    fn members(&self, section: &Section<'_, '_>, report: &mut Report) -> Option<Vec<&User>> {
         let list = section.list("users", report);
         let (items, place) = list.or_missing(section.place, "users", Some("the names of whom to call"), report)?;
         if items.is_empty() {
@@ -144,16 +144,14 @@ impl Material<'_> {
         let names = names(considered, "the name of a user", report);
         let mut members = Vec::with_capacity(names.len());
         for (scalar, place) in &names {
-            match self.users.list.iter().find(|user| *user.name == *scalar.text.trim()) {
-                Some(user) => members.push(user),
-                // The name may be that of a user whose own name has a problem.
-                None if self.users.incomplete => {}
-                None => report.error_with_hint(
-                    *place,
-                    format!("there is no user called {}", quoted(&scalar.written)),
-                    self.nearest(scalar),
-                ),
+            let known = self.users.list.iter().find(|user| *user.name == *scalar.text.trim());
+            let hint = self.nearest(scalar);
+            // An unlike name may be that of a user whose own name has a problem.
+            if known.is_none() && (hint.is_some() || !self.users.incomplete) {
+                let message = format!("there is no user called {}", quoted(&scalar.written));
+                report.error_with_hint(*place, message, hint);
             }
+            members.extend(known);
         }
         (members.len() == items.len()).then_some(members)
     }

@@ -1,8 +1,8 @@
 //! What is wrong with a configuration, told to the person who can mend it.
 //!
 //! A [`Problem`] has a place, a message and mostly a hint. Problems are collected, never thrown one
-//! at a time, because a person who mends a file wants the whole list. No message ever holds an
-//! address, a key or a value that came out of the environment.
+//! at a time, because a person who mends a file wants the whole list. No message holds an address, a
+//! key or a password.
 
 use std::fmt;
 use std::sync::Arc;

@@ -46,6 +46,12 @@ impl<T> Written<T> {
     }
 }
 
+impl<T> From<Option<T>> for Written<T> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Absent, Self::Given)
+    }
+}
+
 /// A text, where it was given, and what a relative path in it is relative to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given<'t> {
@@ -71,16 +77,17 @@ impl<'t> Given<'t> {
 
 /// A mapping whose keys are known.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Section<'t> {
+pub(super) struct Section<'t, 'k> {
     /// Where to say that something is missing.
     pub(super) place: Place,
     entries: &'t [Entry],
+    known: &'k [&'k str],
 }
 
-impl<'t> Section<'t> {
+impl<'t, 'k> Section<'t, 'k> {
     /// Opens the mapping at `node`, which people know as `name`. Keys that are not `known` are
     /// reported with the one that was probably meant.
-    pub(super) fn open(node: &'t Node, name: &str, known: &[&str], report: &mut Report) -> Option<Self> {
+    pub(super) fn open(node: &'t Node, name: &str, known: &'k [&'k str], report: &mut Report) -> Option<Self> {
         let entries = match &node.value {
             Value::Map(entries) => entries,
             Value::Reported => return None,
@@ -88,7 +95,7 @@ impl<'t> Section<'t> {
                 report.error_with_hint(
                     node.place,
                     format!("{name} must be a mapping, not {}", kind(node)),
-                    Some(format!("its keys are {}", suggestion::listed(known)).into()),
+                    Some(format!("its keys are {}", suggestion::listed(&without_schema(known))).into()),
                 );
                 return None;
             }
@@ -98,11 +105,15 @@ impl<'t> Section<'t> {
                 report.error(entry.key_place, "merge keys are not read");
             } else if !known.contains(&&*entry.key) {
                 let message = format!("{} is not a key of {name}", quoted(&entry.key));
-                let hint = suggestion::hint(&entry.key, "its keys are", known);
+                let hint = if entry.key.starts_with("//") || entry.key.starts_with("/*") {
+                    "comments begin with `#`".into()
+                } else {
+                    suggestion::hint(&entry.key, "its keys are", &without_schema(known))
+                };
                 report.error_with_hint(entry.key_place, message, Some(hint));
             }
         }
-        Some(Self { place: node.place, entries })
+        Some(Self { place: node.place, entries, known })
     }
 
     /// The entry of a key that has a value.
@@ -120,17 +131,31 @@ impl<'t> Section<'t> {
         self.node(key).map_or(self.place, |node| node.place)
     }
 
+    /// Whether a key is not there, nor anything that was probably meant to be it. A mistyped key is
+    /// reported once, as what it is, and not as a missing one besides.
+    pub(super) fn lacks(&self, key: &str) -> bool {
+        let is_meant = |entry: &Entry| {
+            !self.known.contains(&&*entry.key)
+                && suggestion::nearest(&entry.key, self.known.iter().copied()) == Some(key)
+        };
+        self.entry(key).is_none() && !self.entries.iter().any(is_meant)
+    }
+
+    fn without<T>(&self, key: &str) -> Written<T> {
+        if self.lacks(key) { Written::Absent } else { Written::Reported }
+    }
+
     /// The mapping under a key. What is missing in it is reported at the key.
-    pub(super) fn section(&self, key: &str, known: &[&str], report: &mut Report) -> Option<Self> {
+    pub(super) fn section<'m>(&self, key: &str, known: &'m [&'m str], report: &mut Report) -> Option<Section<'t, 'm>> {
         let entry = self.entry(key)?;
-        let section = Self::open(&entry.node, &format!("`{key}`"), known, report)?;
-        Some(Self { place: entry.key_place, ..section })
+        let section = Section::open(&entry.node, &format!("`{key}`"), known, report)?;
+        Some(Section { place: entry.key_place, ..section })
     }
 
     /// The text under a key.
     pub(super) fn text(&self, key: &str, report: &mut Report) -> Written<(&'t Scalar, Place)> {
         match self.node(key) {
-            None => Written::Absent,
+            None => self.without(key),
             Some(node) => text(node, &format!("`{key}`"), report),
         }
     }
@@ -138,10 +163,15 @@ impl<'t> Section<'t> {
     /// The list under a key.
     pub(super) fn list(&self, key: &str, report: &mut Report) -> Written<(&'t [Node], Place)> {
         match self.node(key) {
-            None => Written::Absent,
+            None => self.without(key),
             Some(node) => list(node, &format!("`{key}`"), report),
         }
     }
+}
+
+/// The keys that somebody would want to write; `$schema` is for editors.
+fn without_schema<'k>(known: &[&'k str]) -> Vec<&'k str> {
+    known.iter().copied().filter(|key| !key.starts_with('$')).collect()
 }
 
 /// The text at a node, which people know as `name`.

@@ -208,7 +208,7 @@ pub(super) fn read(
                     report.warning(
                         given.place,
                         format!("nobody can reply to the SMS sender {}", quoted(given.written)),
-                        "replies need a number; the link in the message works all the same",
+                        "use a number if people should be able to answer",
                     );
                 }
                 senders.set(*key, sender);

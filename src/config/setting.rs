@@ -83,6 +83,7 @@ pub(super) fn vonage_url_default() -> Option<Url> {
 
 fn base_url(given: Given<'_>, name: &str, hint: &str, report: &mut Report) -> Option<Url> {
     let complaint = match Url::parse(given.text.trim()) {
+        Err(url::ParseError::RelativeUrlWithoutBase) => format!("{name} must begin with https:// or http://"),
         Err(error) => format!("{name} cannot be read: {error}"),
         Ok(url) if !matches!(url.scheme(), "http" | "https") => format!("{name} must begin with https:// or http://"),
         Ok(url) if url.query().is_some() || url.fragment().is_some() => format!("{name} must end before any ? or #"),
@@ -98,7 +99,7 @@ fn base_url(given: Given<'_>, name: &str, hint: &str, report: &mut Report) -> Op
 pub(super) fn store(given: Given<'_>, report: &mut Report) -> Option<StoreChoice> {
     const HINT: &str = "`memory:`, `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`";
     let text = given.text.trim();
-    if text == "memory:" {
+    if matches!(text, "memory:" | "memory") {
         return Some(StoreChoice::Memory);
     }
     if let Some(path) = text.strip_prefix("sqlite:") {

@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use super::environment::{Environment, expand};
 use super::problem::{Place, Report, quoted};
@@ -76,11 +76,12 @@ pub(super) fn read(bytes: &[u8], environment: &Environment, report: &mut Report)
             return None;
         }
     };
+    let text = &with_memory_in_quotes(text);
     let mut builder = Builder { environment, frames: Vec::new(), anchors: BTreeMap::new(), n_values: 0, root: None };
     match builder.run(text, report) {
         Ok(()) => {}
         Err(Stop::Syntax(error)) => {
-            let hint = syntax_hint(text, error.marker());
+            let hint = syntax_hint(text, &error);
             report.error_with_hint(place_of(error.marker()), syntax_message(&error), hint);
             return None;
         }
@@ -93,6 +94,23 @@ pub(super) fn read(bytes: &[u8], environment: &Environment, report: &mut Report)
         report.error(Place::Spot { line: 1, column: 1 }, "the file is empty");
     }
     builder.root
+}
+
+/// Puts quotes around the value of `store: memory:`, which is how people write it and how this
+/// project's own documents do, though YAML takes the last colon for a second mapping. Only a line
+/// at the margin is touched; no text of another value can stand there.
+fn with_memory_in_quotes(text: &str) -> Cow<'_, str> {
+    let is_meant = |line: &str| {
+        let value = line.strip_prefix("store:").and_then(|rest| rest.trim_start().strip_prefix("memory:"));
+        value.is_some_and(|behind| behind.trim().is_empty() || behind.trim_start().starts_with('#'))
+    };
+    if !text.lines().any(is_meant) {
+        return Cow::Borrowed(text);
+    }
+    let lines = text.split_inclusive('\n');
+    lines
+        .map(|line| if is_meant(line) { line.replacen("memory:", "\"memory:\"", 1) } else { line.to_owned() })
+        .collect()
 }
 
 fn place_of(marker: &Marker) -> Place {
@@ -110,9 +128,11 @@ fn syntax_message(error: &ScanError) -> String {
     format!("cannot be read as YAML or JSON: {}", error.kind())
 }
 
-fn syntax_hint(text: &str, marker: &Marker) -> Option<Box<str>> {
-    let line = text.lines().nth(marker.line().saturating_sub(1))?;
-    if line.contains("${") {
+fn syntax_hint(text: &str, error: &ScanError) -> Option<Box<str>> {
+    let line = text.lines().nth(error.marker().line().saturating_sub(1))?;
+    if *error.kind() == ErrorKind::UnknownAnchor {
+        Some("a value that begins with `*` must stand in quotes".into())
+    } else if line.contains("${") {
         Some("inside braces or brackets `${NAME}` must stand in quotes".into())
     } else if line.trim_start_matches(' ').starts_with('\t') {
         Some("indent YAML with spaces, not with tabs".into())
@@ -127,6 +147,21 @@ fn syntax_hint(text: &str, marker: &Marker) -> Option<Box<str>> {
 enum Stop {
     Syntax(ScanError),
     Bound(Place, String),
+}
+
+impl From<ScanError> for Stop {
+    fn from(error: ScanError) -> Self {
+        // The parser looks ahead, so that it may meet the bound before the tree does.
+        if *error.kind() == ErrorKind::RecursionLimitExceeded {
+            too_deep(place_of(error.marker()))
+        } else {
+            Self::Syntax(error)
+        }
+    }
+}
+
+fn too_deep(place: Place) -> Stop {
+    Stop::Bound(place, format!("lists and mappings stand more than {DEPTH_MAX} deep"))
 }
 
 struct Builder<'e> {
@@ -152,8 +187,9 @@ enum Content {
 
 impl Builder<'_> {
     fn run(&mut self, text: &str, report: &mut Report) -> Result<(), Stop> {
-        for event in Parser::new_from_str(text) {
-            let (event, span) = event.map_err(Stop::Syntax)?;
+        let options = granit_parser::options! { flow_nesting_limit: DEPTH_MAX, block_nesting_limit: DEPTH_MAX };
+        for event in Parser::new_from_str_with_options(text, options) {
+            let (event, span) = event.map_err(Stop::from)?;
             let place = place_of(&span.start);
             match event {
                 Event::DocumentStart(..) if self.root.is_some() => {
@@ -228,7 +264,7 @@ impl Builder<'_> {
         let n_values_before = self.n_values;
         self.count(1, place)?;
         if self.frames.len() >= DEPTH_MAX {
-            return Err(Stop::Bound(place, format!("lists and mappings stand more than {DEPTH_MAX} deep")));
+            return Err(too_deep(place));
         }
         self.frames.push(Frame { place, anchor, n_values_before, content });
         Ok(())

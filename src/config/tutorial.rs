@@ -8,13 +8,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::draft::Draft;
-use super::problem::{Place, Report};
+use super::problem::Report;
 use super::section::{Given, Section, Written};
 use super::sender::{Form, SenderKey};
 use super::tree::{Node, Value};
 use crate::escalation::Backend;
 
 const KEYS: [&str; 4] = ["APP", "FROM", "USERS", "$schema"];
+const APP_KEYS: [&str; 2] = ["APP_ID", "PRIVATE_KEY"];
+const FROM_KEYS: [&str; 4] = ["MESSENGER", "VIBER", "WHATSAPP", "SMS"];
 
 /// Whether a file is written in this form.
 pub(super) fn is_meant(root: &Node) -> bool {
@@ -27,10 +29,9 @@ pub(super) fn is_meant(root: &Node) -> bool {
 /// Finds the values of the form's keys.
 pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) -> Option<Draft<'t>> {
     let top = Section::open(root, "the file", &KEYS, report)?;
-    let app = part(&top, "APP", &["APP_ID", "PRIVATE_KEY"], report);
-    let keys = SenderKey::ALL.map(|key| key.name(Form::Tutorial).unwrap_or("SMS"));
-    let from = part(&top, "FROM", &keys, report);
-    let mut value = |section: Option<Section<'t>>, key: &str| match section {
+    let app = part(&top, "APP", &APP_KEYS, report);
+    let from = part(&top, "FROM", &FROM_KEYS, report);
+    let mut value = |section: Option<Section<'t, '_>>, key: &str| match section {
         None => Written::Reported,
         Some(section) => section.text(key, report).map(|(scalar, place)| Given::from_file(scalar, place, folder)),
     };
@@ -69,11 +70,15 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
     })
 }
 
-fn part<'t>(top: &Section<'t>, key: &str, known: &[&str], report: &mut Report) -> Option<Section<'t>> {
-    if top.entry(key).is_none() {
-        let place: Place = top.place;
+fn part<'t, 'k>(
+    top: &Section<'t, '_>,
+    key: &str,
+    known: &'k [&'k str],
+    report: &mut Report,
+) -> Option<Section<'t, 'k>> {
+    if top.lacks(key) {
         let hint = format!("it holds {}", super::suggestion::listed(known));
-        report.error_with_hint(place, format!("`{key}` is missing"), Some(hint.into()));
+        report.error_with_hint(top.place, format!("`{key}` is missing"), Some(hint.into()));
     }
     top.section(key, known, report)
 }

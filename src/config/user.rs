@@ -149,7 +149,8 @@ fn read_channels(
 }
 
 fn read_channel(node: &Node, rules: &ChannelRules, used: &mut BTreeSet<Channel>, report: &mut Report) -> Option<Leg> {
-    let section = Section::open(node, "a channel", &ChannelField::ALL.map(ChannelField::key), report)?;
+    let keys = ChannelField::ALL.map(ChannelField::key);
+    let section = Section::open(node, "a channel", &keys, report)?;
     let mut field = |field: ChannelField| section.text(field.key(), report).map(|(scalar, _place)| &*scalar.text);
     let fields = ChannelFields {
         kind: field(ChannelField::Type),

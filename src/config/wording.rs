@@ -217,7 +217,7 @@ impl Wording {
     }
 
     /// This wording with what a section says under `text` and `whatsapp_template` put over it.
-    pub(super) fn refined(&self, section: &Section<'_>, report: &mut Report) -> Self {
+    pub(super) fn refined(&self, section: &Section<'_, '_>, report: &mut Report) -> Self {
         let mut wording = self.clone();
         if let Some(node) = section.node("text") {
             wording.refine_text(node, report);
@@ -278,7 +278,7 @@ fn read_template(node: &Node, name: &str, lacking: Lacking, report: &mut Report)
     }
 }
 
-fn read_whatsapp_template(section: &Section<'_>, report: &mut Report) -> Option<WhatsappTemplate> {
+fn read_whatsapp_template(section: &Section<'_, '_>, report: &mut Report) -> Option<WhatsappTemplate> {
     const KEYS: [&str; 4] = ["name", "locale", "parameters", "buttons"];
     let section = section.section("whatsapp_template", &KEYS, report)?;
     let name = section.text("name", report).or_missing(section.place, "name", Some("as `namespace:name`"), report);

@@ -6,6 +6,7 @@
     reason = "helpers of tests fail a test by panicking, and clippy excuses test functions only"
 )]
 
+mod config;
 mod vonage_bodies;
 mod vonage_client;
 mod vonage_fixture;
