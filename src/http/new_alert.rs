@@ -167,13 +167,11 @@ fn recipient(user: Value, pointer: &str, rules: &ChannelRules, errors: &mut Vec<
         }
     };
     let place = fields.pointer("channels");
-    let channels = match fields.take("channels") {
-        Some(channels) => list(channels, &place, channel::CHANNELS_PER_USER_MAX, errors),
-        None => {
-            errors.push(FieldError { pointer: place.clone(), detail: "is missing".into() });
-            None
-        }
-    };
+    let channels = fields.take("channels");
+    if channels.is_none() {
+        errors.push(FieldError { pointer: place.clone(), detail: "is missing".into() });
+    }
+    let channels = channels.and_then(|value| list(value, &place, channel::CHANNELS_PER_USER_MAX, errors));
     fields.finish(errors);
     let legs: Vec<Option<Leg>> = (0..)
         .zip(channels?)

@@ -17,6 +17,7 @@ use crate::contact::Channel;
 use crate::engine::{self, Engine, Parts};
 use crate::http::{self, ApiKey, App};
 use crate::metrics::Metrics;
+use crate::sender::Sender;
 use crate::store::{MemoryStore, OpenError, SqliteStore, Store};
 use crate::vonage::signature::EmptySecret;
 use crate::vonage::{self, PrivateKey, PrivateKeyError, SignatureSecret, TimeLimits, VonageSender};
@@ -84,9 +85,10 @@ impl Service {
         };
         let store = open(config)?;
         let sender = Arc::new(VonageSender::new(vonage_settings(config)?, system_now)?);
+        let outgoing: Arc<dyn Sender> = Arc::<VonageSender>::clone(&sender);
         let engine = Engine::start(Parts {
             store,
-            sender: Arc::clone(&sender) as Arc<dyn crate::sender::Sender>,
+            sender: outgoing,
             clock,
             chance,
             metrics: Arc::new(Metrics::new()),

@@ -1,12 +1,15 @@
 //! Every test that looks at callout from the outside, in one program.
 #![expect(
-    clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
     reason = "helpers of tests fail a test by panicking, and clippy excuses test functions only"
 )]
 
+mod alerts;
 mod config;
+mod records;
+mod stores;
 mod vonage_bodies;
 mod vonage_client;
 mod vonage_fixture;
