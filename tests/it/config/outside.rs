@@ -134,6 +134,21 @@ fn the_file_is_found_read_and_read_again() {
 }
 
 #[test]
+fn the_samples_are_read_from_where_they_stand_with_a_key_from_the_environment() {
+    for sample in ["config/sample.json", "config/sample-with-times.json", "config/callout.example.yaml"] {
+        let environment: Environment =
+            [("CALLOUT_CONFIG", sample), ("CALLOUT_PRIVATE_KEY", TEST_ONLY_PRIVATE_KEY)].into_iter().collect();
+        let loaded = load(&Overrides::new(&Flags::default(), &environment), &environment);
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(loaded.config.path, Path::new(sample));
+        assert!(
+            matches!(&loaded.config.store, StoreChoice::Sqlite(path) if path == Path::new("config/callout.db")),
+            "{sample}"
+        );
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_said_to_be_missing() {
     let folder = tempfile::tempdir().unwrap();
     let named = |path: &Path| Flags { config: Some(path.to_str().unwrap().to_owned()), ..Flags::default() };
