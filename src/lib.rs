@@ -13,6 +13,7 @@
 //! | [`link`], [`metrics`] | acknowledge links, and what is counted |
 //! | [`engine`] | runs the machine: events in, effects out |
 //! | [`http`] | the front door |
+//! | [`sandbox`] | a stand-in for Vonage |
 //! | [`service`] | all of it wired together |
 //! | [`telemetry`], [`cli`] | logs, and the command line |
 
@@ -28,6 +29,7 @@ pub mod id;
 pub mod incoming;
 pub mod link;
 pub mod metrics;
+pub mod sandbox;
 pub mod sender;
 pub mod service;
 pub mod store;

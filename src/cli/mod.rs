@@ -9,6 +9,7 @@ mod sandbox;
 mod serve;
 mod show;
 mod terminal;
+mod throwaway_key;
 
 use std::process::ExitCode;
 
@@ -142,6 +143,20 @@ pub fn run() -> ExitCode {
     // What still runs then is a blocking read of a terminal or a disk, which must not hold the exit back.
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+/// Returns when the process is asked to end, by Ctrl-C or by SIGTERM.
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// Prints every problem of a configuration.
