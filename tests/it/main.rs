@@ -2,4 +2,5 @@
 
 mod alerts;
 mod records;
+mod sqlite;
 mod stores;
