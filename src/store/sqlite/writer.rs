@@ -268,3 +268,96 @@ fn refuse(batch: Vec<Box<dyn AnyErrand>>, error: &Error) {
         errand.refuse(error.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::store::sqlite::deeds::{KeepSecret, Probe};
+    use crate::store::sqlite::opening;
+    use crate::timestamp::Timestamp;
+
+    fn start(path: &Path, shared: &Arc<Shared>, set: impl FnOnce(&Connection)) -> Writer {
+        let ownership = Ownership::take(path).unwrap();
+        let connection = opening::open_writer(path).unwrap();
+        set(&connection);
+        let checkpoints = opening::open_checkpointer(path).unwrap();
+        let checkpointer = Checkpointer::start(checkpoints, Arc::clone(shared)).unwrap();
+        Writer::start(connection, checkpointer, Arc::clone(shared), ownership).unwrap()
+    }
+
+    fn refusal(error: &Error) -> Option<Refusal> {
+        match error {
+            Error::Unavailable(source) => source.downcast_ref().copied(),
+            Error::Corrupt { .. } => None,
+        }
+    }
+
+    /// Fills several pages.
+    struct WriteMuch;
+
+    impl Deed for WriteMuch {
+        type Answer = ();
+
+        fn carry_out(&self, books: &mut Books<'_>) -> Result<(), Fault> {
+            let sql = "INSERT INTO secrets VALUES (hex(randomblob(16)), zeroblob(50000))";
+            books.connection.execute(sql, [])?;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_the_queue_is_refused_at_once_and_the_rest_is_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("callout.db");
+        let writer = start(&path, &Arc::new(Shared::new()), |_| {});
+        // Somebody else writes, so that the writer has to wait and the queue fills.
+        let other = opening::open_checkpointer(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let n_asked = QUEUE_MAX + BATCH_MAX + 100;
+        let asked = (0..n_asked).map(|_| writer.ask(Probe { at: Timestamp::EPOCH }));
+        let mut asked = Box::pin(join_all(asked));
+        assert!(futures_util::poll!(&mut asked).is_pending(), "those in the queue wait");
+        other.execute_batch("ROLLBACK").unwrap();
+        let answers = asked.await;
+        let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+        assert!((100..=n_asked - QUEUE_MAX).contains(&refused.len()), "{} were refused", refused.len());
+        assert!(refused.iter().all(|error| refusal(error) == Some(Refusal::QueueFull)), "{refused:?}");
+        writer.ask(Probe { at: Timestamp::EPOCH }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = start(&directory.path().join("callout.db"), &Arc::new(Shared::new()), |connection| {
+            connection.pragma_update(None, "max_page_count", 120).unwrap();
+        });
+        let mut n_kept = 0;
+        let error = loop {
+            match writer.ask(WriteMuch).await {
+                Ok(()) => n_kept += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(n_kept > 0, "there was room at first");
+        assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+        let secret = KeepSecret { name: "links".into(), proposed: [1; 32] };
+        assert_eq!(writer.ask(secret).await.unwrap(), [1; 32], "what fits is kept");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_failed_is_not_trusted_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = Arc::new(Shared::new());
+        let writer = start(&directory.path().join("callout.db"), &shared, |_| {});
+        writer.ask(Probe { at: Timestamp::EPOCH }).await.unwrap();
+        let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+        shared.fail(&rusqlite::Error::SqliteFailure(failure, None));
+        let error = writer.ask(Probe { at: Timestamp::EPOCH }).await.unwrap_err();
+        assert_eq!(refusal(&error), Some(Refusal::DiskFailed), "{error:?}");
+        assert!(shared.check().is_err());
+    }
+}
