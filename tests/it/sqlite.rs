@@ -231,7 +231,7 @@ fn what_is_no_database_of_callout_is_refused_as_it_is() {
 #[test]
 fn a_place_that_does_not_exist_is_named() {
     let error = SqliteStore::open(Path::new("/nowhere/callout.db")).expect_err("there is no such place");
-    assert_eq!(error.to_string(), "cannot open /nowhere/callout.db-owner");
+    assert_eq!(error.to_string(), "cannot open /nowhere/callout.db");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
