@@ -4,6 +4,7 @@
 //! alerts, settled ones too, and forgets none of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,13 +25,19 @@ use super::{
 ///
 /// One plain mutex guards everything: each call holds it for some map operations, none across an
 /// await, and a step that must be judged as one (an insert with its keys) is one by construction.
-#[derive(Debug)]
 pub struct MemoryStore {
     shelves: Mutex<Shelves>,
     parked_max: usize,
 }
 
-#[derive(Debug, Default)]
+impl fmt::Debug for MemoryStore {
+    /// Shows nothing of what it holds.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("MemoryStore").field("parked_max", &self.parked_max).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct Shelves {
     alerts: BTreeMap<AlertId, Stored>,
     last_number: u64,
@@ -49,7 +56,6 @@ struct Shelves {
     secrets: HashMap<Box<str>, [u8; 32]>,
 }
 
-#[derive(Debug)]
 struct Parked {
     id: ProviderId,
     incoming: Incoming,

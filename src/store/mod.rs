@@ -46,7 +46,7 @@ pub trait Store: Send + Sync + 'static {
     /// Alerts with a wake-up, ordered by the alert's id, beginning after `after`.
     async fn armed(&self, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error>;
 
-    /// Alerts newest first.
+    /// Alerts newest first. One that cannot be understood is logged and left out, so that it hides no other.
     async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error>;
 
     /// The attempt that sent a message or workflow.

@@ -9,6 +9,7 @@
 mod alerts;
 mod config;
 mod records;
+mod sqlite;
 mod stores;
 mod vonage_bodies;
 mod vonage_client;

@@ -110,3 +110,36 @@ fn move_log(connection: &Connection, mode: Mode, shared: &Shared) -> i32 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::opening;
+
+    #[test]
+    fn a_log_that_has_grown_long_is_begun_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("callout.db");
+        let writer = opening::open_writer(&path).unwrap();
+        let shared = Arc::new(Shared::new());
+        let connection = opening::open_checkpointer(&path).unwrap();
+        let mut checkpointer = Checkpointer::start(connection, Arc::clone(&shared)).unwrap();
+        let write = || {
+            let sql = "INSERT INTO secrets VALUES (hex(randomblob(16)), zeroblob(200000))";
+            writer.execute(sql, []).unwrap();
+            directory.path().join("callout.db-wal").metadata().unwrap().len()
+        };
+        let once = write();
+        let twice = write();
+        assert!(twice > once, "each write makes the log longer");
+        checkpointer.log_is_long.store(true, Ordering::Relaxed);
+        checkpointer.after(DEEDS_BETWEEN - 1, &writer, &shared);
+        assert!(write() > twice, "it is not looked at after every deed");
+        checkpointer.after(1, &writer, &shared);
+        let length = directory.path().join("callout.db-wal").metadata().unwrap().len();
+        assert_eq!(write(), length, "the old log is written over");
+        checkpointer.finish(&writer, &shared);
+        assert_eq!(directory.path().join("callout.db-wal").metadata().unwrap().len(), 0);
+        shared.check().unwrap();
+    }
+}

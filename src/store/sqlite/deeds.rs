@@ -86,6 +86,10 @@ pub(super) type Inserted = (Insert, Option<i64>);
 impl Deed for InsertAlert {
     type Answer = Inserted;
 
+    fn n_bytes(&self) -> usize {
+        self.raised.len() + self.version.record.len()
+    }
+
     fn carry_out(&self, books: &mut Books<'_>) -> Result<Inserted, Fault> {
         let alert = &self.version.alert;
         if let Some(claim) = &self.version.claim
@@ -175,6 +179,10 @@ impl KeyChange {
 impl Deed for UpdateAlert {
     type Answer = Update;
 
+    fn n_bytes(&self) -> usize {
+        self.version.record.len()
+    }
+
     fn carry_out(&self, books: &mut Books<'_>) -> Result<Update, Fault> {
         let alert = &self.version.alert;
         if let Some(claim) = &self.version.claim
@@ -244,6 +252,10 @@ pub(super) struct Park {
 
 impl Deed for Park {
     type Answer = ();
+
+    fn n_bytes(&self) -> usize {
+        self.record.len()
+    }
 
     fn carry_out(&self, books: &mut Books<'_>) -> Result<(), Fault> {
         let n_before = books.count_parked()?;

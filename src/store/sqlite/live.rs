@@ -5,6 +5,7 @@
 //! by then, and an old version that stayed here would make every later update stale.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::escalation::Status;
@@ -19,12 +20,18 @@ pub(super) const LIVE_MAX: usize = 128 * 1_024;
 const SHARD_MAX: usize = LIVE_MAX / N_SHARDS;
 
 /// Alerts at hand. The locks are plain ones, held for one map operation and never across an await.
-#[derive(Debug)]
 pub(super) struct Live {
     shards: Box<[Mutex<Shard>]>,
 }
 
-#[derive(Debug, Default)]
+impl fmt::Debug for Live {
+    /// Shows nothing of what it holds.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Live").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct Shard {
     alerts: HashMap<AlertId, Stored>,
     n_published: u64,
@@ -85,5 +92,72 @@ impl Shard {
                 self.alerts.remove(&id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::contact::{Address, Channel};
+    use crate::escalation::{Backend, Condition, Event, Leg, Plan, Raised, Recipient, Severity, Verdict, raise, step};
+    use crate::id::AlertNumber;
+    use crate::timestamp::Timestamp;
+
+    fn alert(number: u64) -> Stored {
+        let address = Address::parse(Channel::Sms, "447700900001").unwrap();
+        let leg = Leg { channel: Channel::Sms, address, expiry_seconds: 60, condition: Condition::Read };
+        let tony = Recipient { name: "Tony".into(), channels: vec![leg] };
+        let raised = Raised {
+            // All of them in one shard.
+            id: AlertId::from_bits(u128::from(number) * 64),
+            number: AlertNumber(number),
+            message: "Main server is down".into(),
+            severity: Severity::Critical,
+            policy: None,
+            dedup_key: None,
+            source: None,
+            link: None,
+            details: "{}".into(),
+            at: Timestamp::EPOCH,
+            plan: Arc::new(Plan::new(Backend::Messages, &[tony], 0).unwrap()),
+        };
+        Stored { alert: Arc::new(raise(Arc::new(raised))), version: 1 }
+    }
+
+    fn after(stored: &Stored, event: &Event) -> Stored {
+        match step(&stored.alert, event, Timestamp::EPOCH) {
+            Verdict::Move { next, .. } => Stored { alert: Arc::new(next), version: stored.version + 1 },
+            Verdict::Stay(ignored) => panic!("{ignored:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_does_not_hide_the_change() {
+        let live = Live::new();
+        let old = alert(1);
+        let before = live.get(old.alert.id()).unwrap_err();
+        let new = after(&old, &Event::Repeated);
+        live.publish(&new);
+        live.offer(&old, before);
+        assert_eq!(live.get(old.alert.id()).unwrap().version, 2);
+        live.publish(&after(&new, &Event::Resolve { by: "Tony".into() }));
+        live.offer(&old, before);
+        let before = live.get(old.alert.id()).expect_err("what is settled is not at hand");
+        live.offer(&new, before);
+        assert_eq!(live.get(old.alert.id()).unwrap().version, 2, "nothing was published since the disk was read");
+    }
+
+    #[test]
+    fn beyond_the_limit_others_make_room() {
+        let live = Live::new();
+        let n_alerts = u64::try_from(SHARD_MAX).unwrap() + 10;
+        for number in 1..=n_alerts {
+            live.publish(&alert(number));
+            assert!(live.get(alert(number).alert.id()).is_ok(), "the newest is at hand");
+        }
+        let n_at_hand = (1..=n_alerts).filter(|number| live.get(alert(*number).alert.id()).is_ok()).count();
+        assert_eq!(n_at_hand, SHARD_MAX);
     }
 }

@@ -113,7 +113,7 @@ impl Ownership {
         let mut path = database.as_os_str().to_owned();
         path.push("-owner");
         let path = PathBuf::from(path);
-        let failed = |source| OpenError::File { path: path.clone(), source };
+        let failed = |source| OpenError::File { path: database.to_owned(), source };
         let mut file = private_file(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}

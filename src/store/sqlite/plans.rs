@@ -65,3 +65,38 @@ impl Plans {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contact::{Address, Channel};
+    use crate::escalation::{Backend, Condition, Leg, Recipient};
+
+    fn plan(user: &str) -> Arc<Plan> {
+        let address = Address::parse(Channel::Sms, "447700900001").unwrap();
+        let leg = Leg { channel: Channel::Sms, address, expiry_seconds: 60, condition: Condition::Read };
+        let user = Recipient { name: user.into(), channels: vec![leg] };
+        Arc::new(Plan::new(Backend::Messages, &[user], 0).unwrap())
+    }
+
+    #[test]
+    fn equal_plans_are_one_in_memory() {
+        let plans = Plans::default();
+        let first = plans.learn(1, plan("Tony"));
+        assert!(Arc::ptr_eq(&first, &plans.learn(1, plan("Tony"))));
+        assert!(matches!(plans.row_of(&plan("Tony")), Ok(PlanRow::Known(1))));
+        assert!(matches!(plans.row_of(&plan("Anna")), Ok(PlanRow::Unknown(_))));
+    }
+
+    #[test]
+    fn beyond_the_limit_plans_are_forgotten_and_learnt_again() {
+        let plans = Plans::default();
+        for row in 1..=i64::try_from(PLANS_MAX).unwrap() + 1 {
+            plans.learn(row, plan(&format!("user {row}")));
+        }
+        assert!(plans.get(1).is_none());
+        assert!(plans.known().by_row.len() <= PLANS_MAX);
+        plans.learn(1, plan("user 1"));
+        assert!(plans.get(1).is_some());
+    }
+}

@@ -16,10 +16,12 @@ use super::writer::Shared;
 /// How many reads run at a time.
 pub(super) const N_READERS: usize = 3;
 
+type Idle = Arc<Mutex<Vec<Connection>>>;
+
 /// The reading connections.
 #[derive(Debug)]
 pub(super) struct Readers {
-    idle: Arc<Mutex<Vec<Connection>>>,
+    idle: Idle,
     places: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
@@ -43,16 +45,19 @@ impl Readers {
         let idle = Arc::clone(&self.idle);
         let shared = Arc::clone(&self.shared);
         let answer = tokio::task::spawn_blocking(move || {
-            let taken = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(connection) = taken else { return Err(Refusal::Closed.into()) };
-            let answer = question(&connection, &shared);
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            let lent = Lent::take(idle);
+            let Some(connection) = lent.as_ref().and_then(|lent| lent.connection.as_ref()) else {
+                return Err(Refusal::Closed.into());
+            };
+            let answer = question(connection, &shared);
+            // Before the place, so that whoever is let in finds it.
+            drop(lent);
             drop(place);
             answer.map_err(Error::from)
         });
         match answer.await {
             Ok(answer) => answer,
-            // The runtime is ending, or the question panicked; then its connection is gone, too.
+            // The runtime is ending, or the question panicked.
             Err(_not_run) => Err(Refusal::Closed.into()),
         }
     }
@@ -64,5 +69,24 @@ impl Readers {
         self.places.close();
         drop(everybody_out);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// A connection that goes back when the question is answered, or has panicked.
+struct Lent {
+    connection: Option<Connection>,
+    idle: Idle,
+}
+
+impl Lent {
+    fn take(idle: Idle) -> Option<Self> {
+        let connection = idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        Some(Self { connection: Some(connection), idle })
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.connection.take());
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Plan};
@@ -18,6 +18,10 @@ use super::plans::Plans;
 
 /// The columns that [`decode`] reads, in its order.
 const COLUMNS: &str = "a.number, a.id, a.plan, a.record, s.version, s.record";
+
+/// Answered by the index alone: it is asked for every live alert at the start.
+const ARMED: &str = "SELECT id, wake_at, sending FROM states INDEXED BY armed \
+                     WHERE wake_at IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
 
 /// A row that should be there is not, or a value is outside of what it can be.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -108,10 +112,7 @@ pub(super) fn claimed(connection: &Connection, plans: &Plans, key: &ClaimKey) ->
 }
 
 pub(super) fn armed(connection: &Connection, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Fault> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, wake_at, sending FROM states INDEXED BY armed \
-         WHERE wake_at IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2",
-    )?;
+    let mut statement = connection.prepare_cached(ARMED)?;
     // An empty blob stands before every id.
     let after = after.map_or_else(Vec::new, |after| id_bytes(after).to_vec());
     let rows = statement.query_map(params![after, signed(limit)], |row| {
@@ -123,25 +124,16 @@ pub(super) fn armed(connection: &Connection, after: Option<AlertId>, limit: usiz
 
 /// The alerts of a page. One that means nothing is left out, loudly, so that it hides no other.
 pub(super) fn list(connection: &Connection, plans: &Plans, page: &Page) -> Result<Vec<Arc<Alert>>, Fault> {
-    let from = match (page.status, &page.policy) {
-        (None, _) => "alerts a LEFT JOIN states s ON s.number = a.number WHERE a.id < ?1",
-        (Some(StatusFilter::Escalating), _) => {
-            "states s INDEXED BY armed CROSS JOIN alerts a ON a.number = s.number \
-             WHERE s.wake_at IS NOT NULL AND s.id < ?1"
-        }
-        (Some(_), _) => {
-            "states s INDEXED BY settled CROSS JOIN alerts a ON a.number = s.number \
-             WHERE s.wake_at IS NULL AND s.status = ?3 AND s.id < ?1"
-        }
-    };
-    let order = if page.status.is_some() { "s.id" } else { "a.id" };
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM {from} AND (?2 IS NULL OR a.policy = ?2) AND (?3 IS NULL OR s.status = ?3) \
-         ORDER BY {order} DESC"
-    ))?;
+    let mut statement = connection.prepare_cached(&question_for(page))?;
     let before = page.before.map_or([u8::MAX; 16], id_bytes);
     let status = page.status.map(status_word);
-    let mut rows = statement.query(params![before, page.policy, status])?;
+    let named: [(&str, &dyn ToSql); 3] = [(":before", &before), (":policy", &page.policy), (":status", &status)];
+    for (name, value) in named {
+        if let Some(index) = statement.parameter_index(name)? {
+            statement.raw_bind_parameter(index, value)?;
+        }
+    }
+    let mut rows = statement.raw_query();
     let mut alerts = Vec::new();
     while alerts.len() < page.limit
         && let Some(row) = rows.next()?
@@ -156,6 +148,27 @@ pub(super) fn list(connection: &Connection, plans: &Plans, page: &Page) -> Resul
         }
     }
     Ok(alerts)
+}
+
+/// The statement for a page, walking the index that has its alerts in order.
+fn question_for(page: &Page) -> String {
+    let of_policy = if page.policy.is_some() { " AND a.policy = :policy" } else { "" };
+    let alerts = match (page.status, &page.policy) {
+        (None, None) => "alerts a LEFT JOIN states s ON s.number = a.number WHERE a.id < :before ORDER BY a.id DESC",
+        (None, Some(_)) => {
+            "alerts a INDEXED BY alerts_of_a_policy LEFT JOIN states s ON s.number = a.number \
+             WHERE a.policy = :policy AND a.id < :before ORDER BY a.id DESC"
+        }
+        (Some(StatusFilter::Escalating), _) => &format!(
+            "states s INDEXED BY armed CROSS JOIN alerts a ON a.number = s.number \
+                 WHERE s.wake_at IS NOT NULL AND s.id < :before{of_policy} ORDER BY s.id DESC"
+        ),
+        (Some(StatusFilter::Acknowledged | StatusFilter::Exhausted | StatusFilter::Resolved), _) => &format!(
+            "states s INDEXED BY settled CROSS JOIN alerts a ON a.number = s.number WHERE s.wake_at IS NULL \
+                 AND s.status = :status AND s.id < :before{of_policy} ORDER BY s.id DESC"
+        ),
+    };
+    format!("SELECT {COLUMNS} FROM {alerts}")
 }
 
 pub(super) fn find_message(connection: &Connection, id: &ProviderId) -> Result<Option<AttemptRef>, Fault> {
@@ -245,4 +258,32 @@ pub(super) const fn outcome_word(outcome: Outcome) -> &'static str {
 
 fn outcome(word: &str) -> Option<Outcome> {
     [Outcome::Created, Outcome::Repeated, Outcome::Changed].into_iter().find(|outcome| outcome_word(*outcome) == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::opening;
+
+    fn plan_of(connection: &Connection, question: &str) -> String {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {question}")).unwrap();
+        let details: Vec<String> = statement.raw_query().mapped(|row| row.get("detail")).map(Result::unwrap).collect();
+        details.join("; ")
+    }
+
+    #[test]
+    fn no_question_looks_at_more_rows_than_it_answers_with() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opening::open_writer(&directory.path().join("callout.db")).unwrap();
+        assert_eq!(plan_of(&connection, ARMED), "SEARCH states USING COVERING INDEX armed (id>?)");
+        let statuses =
+            [StatusFilter::Escalating, StatusFilter::Acknowledged, StatusFilter::Exhausted, StatusFilter::Resolved];
+        for status in statuses.map(Some).into_iter().chain([None]) {
+            for policy in [None, Some("night".into())] {
+                let plan = plan_of(&connection, &question_for(&Page { status, policy, ..Page::default() }));
+                assert!(plan.starts_with("SEARCH"), "{plan}");
+                assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+            }
+        }
+    }
 }

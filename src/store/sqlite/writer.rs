@@ -9,6 +9,7 @@
 //! transaction of its own. After a commit that failed with an I/O error nobody knows what is on the
 //! disk; the store refuses everything from then on.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -26,6 +27,8 @@ use super::plans::Plans;
 
 /// The most deeds that wait; more are refused at once, so that whoever asks can say "try again".
 pub(super) const QUEUE_MAX: usize = 10_000;
+/// The most bytes of records that wait; beyond it deeds are refused like beyond [`QUEUE_MAX`].
+pub(super) const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// The most deeds of one transaction: enough that the fsync hardly counts, few enough that the first
 /// of them does not wait long for the last.
 const BATCH_MAX: usize = 512;
@@ -82,6 +85,11 @@ pub(super) trait Deed: Send + 'static {
     /// The answer.
     type Answer: Send;
 
+    /// How many bytes of records wait with it.
+    fn n_bytes(&self) -> usize {
+        0
+    }
+
     /// Does it, within a transaction that others share.
     fn carry_out(&self, books: &mut Books<'_>) -> Result<Self::Answer, Fault>;
 
@@ -98,6 +106,7 @@ struct Errand<D: Deed> {
 
 /// An errand whose kind does not matter.
 trait AnyErrand: Send {
+    fn n_bytes(&self) -> usize;
     fn carry_out(&mut self, books: &mut Books<'_>) -> Result<(), Fault>;
     fn publish(&self, shared: &Shared);
     fn answer(self: Box<Self>);
@@ -105,6 +114,10 @@ trait AnyErrand: Send {
 }
 
 impl<D: Deed> AnyErrand for Errand<D> {
+    fn n_bytes(&self) -> usize {
+        self.deed.n_bytes()
+    }
+
     fn carry_out(&mut self, books: &mut Books<'_>) -> Result<(), Fault> {
         self.answer = Some(self.deed.carry_out(books)?);
         Ok(())
@@ -134,6 +147,7 @@ type Queue = SyncSender<Box<dyn AnyErrand>>;
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: Mutex<Option<Queue>>,
+    n_bytes: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -146,29 +160,47 @@ impl Writer {
         ownership: Ownership,
     ) -> std::io::Result<Self> {
         let (queue, waiting) = sync_channel(QUEUE_MAX);
-        let desk = Desk { connection, checkpointer, shared, waiting, n_parked: None, _ownership: ownership };
+        let n_bytes = Arc::new(AtomicUsize::new(0));
+        let desk = Desk {
+            connection,
+            checkpointer,
+            shared,
+            waiting,
+            n_bytes: Arc::clone(&n_bytes),
+            n_parked: None,
+            _ownership: ownership,
+        };
         let thread = thread::Builder::new().name("callout-writer".to_owned()).spawn(move || desk.work())?;
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue: Mutex::new(Some(queue)), n_bytes, thread: Mutex::new(Some(thread)) })
     }
 
     /// Has something written; returns once it is as durable as the disk can make it.
     pub(super) async fn ask<D: Deed>(&self, deed: D) -> Result<D::Answer, Error> {
         let (asker, answer) = oneshot::channel();
-        let errand = Box::new(Errand { deed, answer: None, asker });
-        {
-            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(queue) = queue.as_ref() else { return Err(Refusal::Closed.into()) };
-            match queue.try_send(errand) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => return Err(Refusal::QueueFull.into()),
-                Err(TrySendError::Disconnected(_)) => return Err(Refusal::Closed.into()),
-            }
-        }
+        self.enqueue(Box::new(Errand { deed, answer: None, asker }))?;
         match answer.await {
             Ok(answer) => answer,
             // The thread has ended without an answer, which only a panic in it can bring about.
             Err(_dropped) => Err(Refusal::Closed.into()),
         }
+    }
+
+    fn enqueue(&self, errand: Box<dyn AnyErrand>) -> Result<(), Refusal> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = queue.as_ref() else { return Err(Refusal::Closed) };
+        let n_bytes = errand.n_bytes();
+        // Only holders of the lock add, so that nobody can slip past the limit.
+        if self.n_bytes.load(Ordering::Relaxed).saturating_add(n_bytes) > QUEUE_BYTES_MAX {
+            return Err(Refusal::QueueFull);
+        }
+        self.n_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+        let refusal = match queue.try_send(errand) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(_)) => Refusal::QueueFull,
+            Err(TrySendError::Disconnected(_)) => Refusal::Closed,
+        };
+        self.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
+        Err(refusal)
     }
 
     /// Takes nothing more, lets the thread finish what waits, and hands it out to be waited for.
@@ -193,6 +225,7 @@ struct Desk {
     checkpointer: Checkpointer,
     shared: Arc<Shared>,
     waiting: Receiver<Box<dyn AnyErrand>>,
+    n_bytes: Arc<AtomicUsize>,
     n_parked: Option<usize>,
     _ownership: Ownership,
 }
@@ -212,30 +245,27 @@ impl Desk {
     fn carry_out(&mut self, mut batch: Vec<Box<dyn AnyErrand>>) {
         match self.commit(&mut batch) {
             Ok(()) => self.answer(batch),
-            Err((fault, Reach::Command)) if batch.len() > 1 => {
-                // What was read may have been written by this very batch and is taken back.
-                drop(fault);
+            Err((_, Reach::Command)) if batch.len() > 1 => {
                 for errand in batch {
                     self.carry_out(vec![errand]);
                 }
             }
-            Err((fault, _)) => refuse(batch, &fault.into()),
+            Err((error, _)) => self.refuse(batch, &error),
         }
     }
 
     /// Carries out a batch in one transaction. When this fails, nothing of it has happened.
-    fn commit(&mut self, batch: &mut [Box<dyn AnyErrand>]) -> Result<(), (Fault, Reach)> {
-        if self.shared.check().is_err() {
-            return Err((Fault::Corrupt(Refusal::DiskFailed.into()), Reach::Store));
-        }
+    fn commit(&mut self, batch: &mut [Box<dyn AnyErrand>]) -> Result<(), (Error, Reach)> {
+        self.shared.check().map_err(|error| (error, Reach::Store))?;
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let transaction = begun.map_err(|error| (error.into(), Reach::Batch))?;
+        let transaction = begun.map_err(|error| (Fault::from(error).into(), Reach::Batch))?;
         let mut books = Books { connection: &transaction, plans: &self.shared.plans, n_parked: self.n_parked.take() };
         for errand in batch {
             if let Err(fault) = errand.carry_out(&mut books) {
+                // What was learnt from a row of this transaction is taken back with it.
                 self.shared.plans.forget();
                 let reach = fault.reach();
-                return Err((fault, reach));
+                return Err((fault.into(), reach));
             }
         }
         let n_parked = books.n_parked;
@@ -245,7 +275,7 @@ impl Desk {
             if reach == Reach::Store {
                 self.shared.fail(&error);
             }
-            return Err((error.into(), reach));
+            return Err((Fault::from(error).into(), reach));
         }
         self.n_parked = n_parked;
         Ok(())
@@ -258,13 +288,138 @@ impl Desk {
             errand.publish(&self.shared);
         }
         for errand in batch {
+            self.n_bytes.fetch_sub(errand.n_bytes(), Ordering::Relaxed);
             errand.answer();
+        }
+    }
+
+    fn refuse(&self, batch: Vec<Box<dyn AnyErrand>>, error: &Error) {
+        for errand in batch {
+            self.n_bytes.fetch_sub(errand.n_bytes(), Ordering::Relaxed);
+            errand.refuse(error.clone());
         }
     }
 }
 
-fn refuse(batch: Vec<Box<dyn AnyErrand>>, error: &Error) {
-    for errand in batch {
-        errand.refuse(error.clone());
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::store::sqlite::deeds::{KeepSecret, Probe};
+    use crate::store::sqlite::opening;
+    use crate::timestamp::Timestamp;
+
+    fn start(path: &Path, shared: &Arc<Shared>, set: impl FnOnce(&Connection)) -> Writer {
+        let ownership = Ownership::take(path).unwrap();
+        let connection = opening::open_writer(path).unwrap();
+        set(&connection);
+        let checkpoints = opening::open_checkpointer(path).unwrap();
+        let checkpointer = Checkpointer::start(checkpoints, Arc::clone(shared)).unwrap();
+        Writer::start(connection, checkpointer, Arc::clone(shared), ownership).unwrap()
+    }
+
+    fn refusal(error: &Error) -> Option<Refusal> {
+        match error {
+            Error::Unavailable(source) => source.downcast_ref().copied(),
+            Error::Corrupt { .. } => None,
+        }
+    }
+
+    /// Fills several pages.
+    struct WriteMuch;
+
+    impl Deed for WriteMuch {
+        type Answer = ();
+
+        fn carry_out(&self, books: &mut Books<'_>) -> Result<(), Fault> {
+            let sql = "INSERT INTO secrets VALUES (hex(randomblob(16)), zeroblob(50000))";
+            books.connection.execute(sql, [])?;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_the_queue_is_refused_at_once_and_the_rest_is_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("callout.db");
+        let writer = start(&path, &Arc::new(Shared::new()), |_| {});
+        // Somebody else writes, so that the writer has to wait and the queue fills.
+        let other = opening::open_checkpointer(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let n_asked = QUEUE_MAX + BATCH_MAX + 100;
+        let asked = (0..n_asked).map(|_| writer.ask(Probe { at: Timestamp::EPOCH }));
+        let mut asked = Box::pin(join_all(asked));
+        assert!(futures_util::poll!(&mut asked).is_pending(), "those in the queue wait");
+        other.execute_batch("ROLLBACK").unwrap();
+        let answers = asked.await;
+        let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+        assert!((100..=n_asked - QUEUE_MAX).contains(&refused.len()), "{} were refused", refused.len());
+        assert!(refused.iter().all(|error| refusal(error) == Some(Refusal::QueueFull)), "{refused:?}");
+        writer.ask(Probe { at: Timestamp::EPOCH }).await.unwrap();
+    }
+
+    /// Waits with much.
+    struct Heavy;
+
+    impl Deed for Heavy {
+        type Answer = ();
+
+        fn n_bytes(&self) -> usize {
+            QUEUE_BYTES_MAX / 4
+        }
+
+        fn carry_out(&self, _books: &mut Books<'_>) -> Result<(), Fault> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn large_records_fill_the_queue_before_many_small_ones_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("callout.db");
+        let writer = start(&path, &Arc::new(Shared::new()), |_| {});
+        let other = opening::open_checkpointer(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut asked = Box::pin(join_all((0..6).map(|_| writer.ask(Heavy))));
+        assert!(futures_util::poll!(&mut asked).is_pending(), "those in the queue wait");
+        other.execute_batch("ROLLBACK").unwrap();
+        let n_done = asked.await.iter().filter(|answer| answer.is_ok()).count();
+        assert_eq!(n_done, 4);
+        writer.ask(Heavy).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = start(&directory.path().join("callout.db"), &Arc::new(Shared::new()), |connection| {
+            connection.pragma_update(None, "max_page_count", 120).unwrap();
+        });
+        let mut n_kept = 0;
+        let error = loop {
+            match writer.ask(WriteMuch).await {
+                Ok(()) => n_kept += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(n_kept > 0, "there was room at first");
+        assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+        let secret = KeepSecret { name: "links".into(), proposed: [1; 32] };
+        assert_eq!(writer.ask(secret).await.unwrap(), [1; 32], "what fits is kept");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_failed_is_not_trusted_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = Arc::new(Shared::new());
+        let writer = start(&directory.path().join("callout.db"), &shared, |_| {});
+        writer.ask(Probe { at: Timestamp::EPOCH }).await.unwrap();
+        let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+        shared.fail(&rusqlite::Error::SqliteFailure(failure, None));
+        let error = writer.ask(Probe { at: Timestamp::EPOCH }).await.unwrap_err();
+        assert_eq!(refusal(&error), Some(Refusal::DiskFailed), "{error:?}");
+        assert!(shared.check().is_err());
     }
 }

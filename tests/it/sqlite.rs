@@ -1,0 +1,274 @@
+//! What SQLite promises beyond what every store does: durability, one owner, and care with files.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test ends where it is surprised")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use callout::contact::Channel;
+use callout::escalation::{Alert, Event};
+use callout::id::{AlertNumber, AttemptRef};
+use callout::incoming::{Foreign, Incoming};
+use callout::store::{
+    Claim, ClaimKey, Error, Insert, OpenError, Outcome, Page, SqliteStore, StatusFilter, Store, Stored, Update,
+};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::alerts::{
+    address, after, after_acknowledging, after_resolving, after_sending, alert, alert_with_key, at, provider_id,
+};
+
+/// A place for a database, gone when the test is over.
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("a directory") }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("callout.db")
+    }
+
+    #[track_caller]
+    fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.path()).expect("a store")
+    }
+
+    #[track_caller]
+    fn refused(&self) -> OpenError {
+        match SqliteStore::open(&self.path()) {
+            Ok(_) => panic!("it should not be opened"),
+            Err(error) => error,
+        }
+    }
+
+    /// Changes the database while no store has it open.
+    #[track_caller]
+    fn tamper(&self, sql: &str) {
+        let connection = Connection::open(self.path()).expect("the file can be opened");
+        connection.execute_batch(sql).expect("the statement is right");
+    }
+}
+
+async fn keep(store: &SqliteStore, alert: Arc<Alert>) -> Stored {
+    match store.insert(alert, None).await.expect("the store works") {
+        Insert::Inserted(stored) => stored,
+        refused @ (Insert::Open(_) | Insert::Replayed(_)) => panic!("not kept: {refused:?}"),
+    }
+}
+
+async fn replace(store: &SqliteStore, seen: &Stored, next: Arc<Alert>) -> Stored {
+    match store.update(seen, next, None).await.expect("the store works") {
+        Update::Updated(stored) => stored,
+        refused @ (Update::Stale | Update::Replayed(_)) => panic!("not replaced: {refused:?}"),
+    }
+}
+
+async fn read(store: &SqliteStore, alert: &Alert) -> Stored {
+    store.get(alert.id()).await.expect("it can be read").expect("the alert is kept")
+}
+
+#[tokio::test]
+async fn everything_that_was_answered_is_there_after_an_end_without_goodbye() {
+    let place = Place::new();
+    let store = place.open();
+    let key = Claim { key: ClaimKey([1; 32]), fingerprint: [2; 32], outcome: Outcome::Created, at: at(1) };
+    store.insert(alert_with_key(1, "disk"), Some(key.clone())).await.unwrap();
+    let first = store.get(alert(1).id()).await.unwrap().unwrap();
+    let sent = replace(&store, &first, after(&first.alert, &Event::TurnCame, at(1))).await;
+    let accepted = Event::Accepted { attempt: 1, id: Some(provider_id("m-1")) };
+    let sent = replace(&store, &sent, after(&sent.alert, &accepted, at(2))).await;
+    let settled = keep(&store, alert(2)).await;
+    let settled = replace(&store, &settled, after_acknowledging(&settled.alert)).await;
+    store.park(&provider_id("early"), &Incoming::Foreign(Foreign::UnknownShape), at(1)).await.unwrap();
+    store.secret("links", [7; 32]).await.unwrap();
+
+    // What a killed process leaves behind is what stands in its files at that moment.
+    let after_the_kill = Place::new();
+    for name in ["callout.db", "callout.db-wal"] {
+        fs::copy(place.directory.path().join(name), after_the_kill.directory.path().join(name)).expect(name);
+    }
+    let store = after_the_kill.open();
+    for stored in [&sent, &settled] {
+        let found = read(&store, &stored.alert).await;
+        assert_eq!((found.version, &found.alert), (stored.version, &stored.alert));
+    }
+    let armed = store.armed(None, 9).await.unwrap();
+    assert_eq!(armed.iter().map(|armed| (armed.id, armed.wake_at)).collect::<Vec<_>>(), [(sent.alert.id(), at(302))]);
+    assert!(matches!(store.insert(alert_with_key(3, "disk"), None).await, Ok(Insert::Open(_))));
+    assert!(matches!(store.insert(alert(3), Some(key)).await, Ok(Insert::Replayed(_))));
+    let found = store.find_message(&provider_id("m-1")).await.unwrap();
+    assert_eq!(found, Some(AttemptRef { alert: sent.alert.id(), attempt: 1 }));
+    let messenger = address(Channel::Messenger, "6542087712345678");
+    assert_eq!(store.find_address(Channel::Messenger, &messenger, 9).await.unwrap(), [sent.alert.id()]);
+    assert_eq!(store.parked(&provider_id("early")).await.unwrap().len(), 1);
+    assert_eq!(store.secret("links", [8; 32]).await.unwrap(), [7; 32]);
+    assert!(store.next_number().await.unwrap() > AlertNumber(2));
+    assert!(store.is_durable());
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_can_be_opened_again_at_once() {
+    let place = Place::new();
+    for number in 1..=20 {
+        let store = place.open();
+        keep(&store, alert(number)).await;
+        drop(store);
+    }
+    assert_eq!(place.open().newest_number().await.unwrap(), AlertNumber(20));
+}
+
+#[tokio::test]
+async fn a_closed_store_leaves_one_whole_file_and_refuses() {
+    let place = Place::new();
+    let store = place.open();
+    let stored = keep(&store, alert(1)).await;
+    let stored = replace(&store, &stored, after_resolving(&stored.alert)).await;
+    store.close().await;
+    store.close().await;
+    assert!(matches!(store.probe(at(1)).await, Err(Error::Unavailable(_))));
+    assert!(matches!(store.get(stored.alert.id()).await, Err(Error::Unavailable(_))));
+    assert!(matches!(store.insert(alert(2), None).await, Err(Error::Unavailable(_))));
+    assert!(!place.directory.path().join("callout.db-wal").exists(), "the log is empty and gone");
+    let check = Connection::open(place.path()).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0));
+    assert_eq!(check, Ok("ok".to_owned()));
+    assert_eq!(read(&place.open(), &stored.alert).await.alert, stored.alert);
+}
+
+#[tokio::test]
+async fn a_second_service_is_refused_and_told_who_has_the_database() {
+    let place = Place::new();
+    let store = place.open();
+    let error = place.refused();
+    let pid = std::process::id();
+    assert!(matches!(error, OpenError::InUse { pid: Some(found), .. } if found == pid), "{error:?}");
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("another callout (process {pid}) has this database open: ")), "{text}");
+    keep(&store, alert(1)).await;
+    store.close().await;
+    assert_eq!(place.open().newest_number().await.unwrap(), AlertNumber(1));
+}
+
+#[tokio::test]
+async fn the_files_are_private() {
+    let place = Place::new();
+    let store = place.open();
+    keep(&store, alert(1)).await;
+    for name in ["callout.db", "callout.db-wal", "callout.db-owner"] {
+        let metadata = fs::metadata(place.directory.path().join(name)).expect(name);
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_concerns_its_alert_alone() {
+    let place = Place::new();
+    let store = place.open();
+    for number in 1..=5 {
+        let stored = keep(&store, alert(number)).await;
+        if number % 2 == 1 {
+            replace(&store, &stored, after_acknowledging(&stored.alert)).await;
+        }
+    }
+    store.close().await;
+    place.tamper(
+        "UPDATE states SET record = replace(record, '\"round\"', '\"rouMd\"') WHERE number = 2;
+         UPDATE alerts SET record = '{\"v\":9}' WHERE number = 3;
+         DELETE FROM states WHERE number = 5;",
+    );
+    let store = place.open();
+    for number in [2, 3, 5] {
+        let id = alert(number).id();
+        let error = store.get(id).await.expect_err("its record is damaged");
+        assert_eq!(error.to_string(), format!("the store holds something about alert {id} that cannot be understood"));
+        assert!(matches!(error, Error::Corrupt { .. }));
+    }
+    for number in [1, 4] {
+        assert_eq!(read(&store, &alert(number)).await.alert.raised.number, AlertNumber(number));
+    }
+    // A deadline does not depend on the record, so that the engine learns of the damaged alert.
+    let armed = store.armed(None, 9).await.unwrap();
+    assert_eq!(armed.iter().map(|armed| armed.id).collect::<Vec<_>>(), [alert(2).id(), alert(4).id()]);
+    let newest = store.list(&Page { limit: 2, ..Page::default() }).await.unwrap();
+    assert_eq!(newest.iter().map(|alert| alert.raised.number.0).collect::<Vec<_>>(), [4, 1]);
+    let page = Page { status: Some(StatusFilter::Acknowledged), limit: 9, ..Page::default() };
+    assert_eq!(store.list(&page).await.unwrap().len(), 1);
+    keep(&store, alert(6)).await;
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_callout_is_refused_as_it_is() {
+    let place = Place::new();
+    place.open().close().await;
+    place.tamper("PRAGMA user_version = 7");
+    let before = fs::read(place.path()).unwrap();
+    let error = place.refused();
+    assert!(matches!(error, OpenError::Newer { found: 7, known: 1, .. }), "{error:?}");
+    assert!(error.to_string().contains("was written by a newer callout (schema 7; this one knows up to 1)"), "{error}");
+    assert_eq!(fs::read(place.path()).unwrap(), before);
+}
+
+#[test]
+fn what_is_no_database_of_callout_is_refused_as_it_is() {
+    let place = Place::new();
+    fs::write(place.path(), "Dear diary, ".repeat(1_000)).unwrap();
+    assert!(matches!(place.refused(), OpenError::NotOurs { .. }));
+    assert!(fs::read_to_string(place.path()).unwrap().starts_with("Dear diary"));
+    fs::remove_file(place.path()).unwrap();
+    place.tamper("CREATE TABLE recipes (name TEXT); INSERT INTO recipes VALUES ('soup')");
+    let before = fs::read(place.path()).unwrap();
+    assert!(matches!(place.refused(), OpenError::NotOurs { .. }));
+    assert_eq!(fs::read(place.path()).unwrap(), before);
+}
+
+#[test]
+fn a_place_that_does_not_exist_is_named() {
+    let error = SqliteStore::open(Path::new("/nowhere/callout.db")).expect_err("there is no such place");
+    assert_eq!(error.to_string(), "cannot open /nowhere/callout.db");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_batch_keeps_every_answer_apart() {
+    let place = Place::new();
+    let store = Arc::new(place.open());
+    let mut kept = Vec::new();
+    for number in 1..=60 {
+        kept.push(keep(&store, alert(number)).await);
+    }
+    let mut racers = JoinSet::new();
+    for (n, stored) in (1_u64..).zip(kept) {
+        let store = Arc::clone(&store);
+        // Every third one has seen something that never was; every third one is a new alert instead, half
+        // of them with a number that is taken.
+        racers.spawn(async move {
+            let next = after_sending(&stored.alert, &format!("m-{n}"));
+            let answer = match n % 3 {
+                0 => store.update(&stored, next, None).await.map(|update| matches!(update, Update::Updated(_))),
+                1 => {
+                    let seen = Stored { version: 9, ..stored };
+                    store.update(&seen, next, None).await.map(|update| matches!(update, Update::Updated(_)))
+                }
+                _ if n % 2 == 0 => store.insert(alert(n), None).await.map(|_| true),
+                _ => store.insert(alert(1_000 + n), None).await.map(|insert| matches!(insert, Insert::Inserted(_))),
+            };
+            (n, answer.ok())
+        });
+    }
+    for (n, answer) in racers.join_all().await {
+        let expected = match (n % 3, n % 2) {
+            (0, _) | (2, 1) => Some(true),
+            (1, _) => Some(false),
+            (_, _) => None,
+        };
+        assert_eq!(answer, expected, "{n}");
+        let is_found = store.find_message(&provider_id(&format!("m-{n}"))).await.unwrap().is_some();
+        assert_eq!(is_found, n % 3 == 0, "{n}");
+    }
+}
