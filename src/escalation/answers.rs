@@ -17,7 +17,7 @@ impl Draft {
         if self.alert.status == Status::Resolved {
             return Verdict::Stay(Ignored::AlreadyResolved);
         }
-        if self.alert.attempt(number).is_none_or(|attempt| attempt.tries == 0) {
+        if !self.was_begun(number) {
             return Verdict::Stay(Ignored::NoSuchAttempt);
         }
         if let Some(id) = &reply.id {

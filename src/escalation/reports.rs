@@ -46,11 +46,6 @@ impl Draft {
         }
     }
 
-    /// Whether a send of this attempt was ever begun; no true report can tell of one that was not.
-    fn was_begun(&self, number: AttemptNumber) -> bool {
-        self.alert.attempt(number).is_some_and(|attempt| attempt.tries > 0)
-    }
-
     fn take_report(&mut self, number: AttemptNumber, report: &Report) -> News {
         if !self.was_begun(number) {
             return News::No(Ignored::NoSuchAttempt);

@@ -198,7 +198,15 @@ impl Draft {
         self.moved()
     }
 
+    /// Whether a send of this attempt was ever begun; nothing true can be said of one that was not.
+    pub(super) fn was_begun(&self, number: AttemptNumber) -> bool {
+        self.alert.attempt(number).is_some_and(|attempt| attempt.tries > 0)
+    }
+
     fn accepted(mut self, number: AttemptNumber, id: Option<&ProviderId>) -> Verdict {
+        if !self.was_begun(number) {
+            return Verdict::Stay(Ignored::NoSuchAttempt);
+        }
         let Some(attempt) = self.alert.attempt_mut(number) else { return Verdict::Stay(Ignored::NoSuchAttempt) };
         let is_news = id.is_some_and(|id| !attempt.provider_ids.contains(id));
         if !is_news && attempt.sent_at.is_some() {

@@ -1,1 +1,5 @@
 //! Every test that looks at callout from the outside, in one program.
+
+mod every_path;
+mod machine;
+mod scenarios;
