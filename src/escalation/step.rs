@@ -113,6 +113,12 @@ impl Draft {
         self.alert.timeline.push_mut(entry)
     }
 
+    /// How often the timeline tells of this for an attempt.
+    pub(super) fn times_told(&self, happening: Happening, number: AttemptNumber) -> usize {
+        let is_alike = |entry: &&Entry| entry.happening == happening && entry.attempt == Some(number);
+        self.alert.timeline.iter().filter(is_alike).count()
+    }
+
     /// Whether this attempt is the one the alert is waiting for.
     pub(super) fn is_current(&self, number: AttemptNumber) -> bool {
         self.alert.progress().is_some() && self.alert.newest_attempt() == number

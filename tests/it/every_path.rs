@@ -39,16 +39,27 @@ fn keeps_every_rule(plan: &str, detail: Detail) -> Walked {
     }
 }
 
-
 #[test]
-fn t1() { keeps_every_rule(ONE_CHANNEL, Detail::Full); }
+fn t1() {
+    keeps_every_rule(ONE_CHANNEL, Detail::Full);
+}
 #[test]
-fn t2() { keeps_every_rule(ONE_WORKFLOW, Detail::Full); }
+fn t2() {
+    keeps_every_rule(ONE_WORKFLOW, Detail::Full);
+}
 #[test]
-fn t3() { keeps_every_rule(TWO_CHANNELS, Detail::Current); }
+fn t3() {
+    keeps_every_rule(TWO_CHANNELS, Detail::Current);
+}
 #[test]
-fn t4() { keeps_every_rule(TWO_USERS, Detail::Current); }
+fn t4() {
+    keeps_every_rule(TWO_USERS, Detail::Current);
+}
 #[test]
-fn t5() { keeps_every_rule(TWO_WORKFLOWS, Detail::Current); }
+fn t5() {
+    keeps_every_rule(TWO_WORKFLOWS, Detail::Current);
+}
 #[test]
-fn t6() { keeps_every_rule(THREE_USERS, Detail::Current); }
+fn t6() {
+    keeps_every_rule(THREE_USERS, Detail::Current);
+}
