@@ -62,7 +62,15 @@ struct Place {
     alert: Alert,
     now: Timestamp,
     from: Option<usize>,
-    by: String,
+    by: By,
+}
+
+/// What led to a state.
+#[derive(Debug)]
+enum By {
+    Raising,
+    Waiting,
+    Event(Event),
 }
 
 /// Walks over every state, until a rule is broken.
@@ -77,7 +85,7 @@ pub(crate) fn walk(plan: &str, detail: Detail, step: StepFn) -> Result<Walked, B
         known: HashSet::new(),
         ahead: VecDeque::new(),
     };
-    walk.arrive(Place { alert, now, from: None, by: "raise".to_owned() })?;
+    walk.arrive(Place { alert, now, from: None, by: By::Raising })?;
     while let Some(index) = walk.ahead.pop_front() {
         walk.wait(index)?;
         walk.try_everything(index)?;
@@ -111,8 +119,7 @@ impl Walk {
         let just_after = Timestamp::from_millis(wake.as_millis() + 1);
         let (alert, now) = (alert.clone(), *now);
         for moment in [just_before, wake, just_after].into_iter().filter(|moment| *moment > now) {
-            let by = format!("wait until {}", show_moment(moment));
-            self.arrive(Place { alert: alert.clone(), now: moment, from: Some(index), by })?;
+            self.arrive(Place { alert: alert.clone(), now: moment, from: Some(index), by: By::Waiting })?;
         }
         Ok(())
     }
@@ -132,7 +139,7 @@ impl Walk {
                 return Err(self.broken("what is seen twice acts once", index, Some(&event)));
             }
             if let Verdict::Move { next, .. } = verdict {
-                self.arrive(Place { alert: next, now, from: Some(index), by: format!("{event:?}") })?;
+                self.arrive(Place { alert: next, now, from: Some(index), by: By::Event(event) })?;
             }
         }
         Ok(())
@@ -169,7 +176,7 @@ impl Walk {
         let mut next = Some(index);
         while let Some(index) = next {
             let place = &self.places[index];
-            way.push(format!("{} {}", show_moment(place.now), place.by));
+            way.push(format!("{} {:?}", show_moment(place.now), place.by));
             next = place.from;
         }
         way.reverse();
@@ -244,10 +251,12 @@ fn events_of_reports(alert: &Alert, attempt: AttemptNumber, events: &mut Vec<Eve
     let second = format!("m-{attempt}-2");
     for status in REPORTS {
         events.push(Event::Reported { attempt, report: of(0, &first, status) });
-        events.push(Event::Reported { attempt, report: Report { id: None, leg: 0, status, failure: None } });
-        if alert.plan().backend() == Backend::Dispatch {
-            events.push(Event::Reported { attempt, report: of(1, &second, status) });
-        }
+        events.push(match alert.plan().backend() {
+            Backend::Messages => {
+                Event::Reported { attempt, report: Report { id: None, leg: 0, status, failure: None } }
+            }
+            Backend::Dispatch => Event::Reported { attempt, report: of(1, &second, status) },
+        });
     }
     match alert.plan().backend() {
         Backend::Messages => {
@@ -270,13 +279,14 @@ fn events_of_reports(alert: &Alert, attempt: AttemptNumber, events: &mut Vec<Eve
 
 /// What tells one state from another.
 fn key(alert: &Alert, now: Timestamp, detail: Detail) -> Vec<i64> {
-    let ahead = |moment: Timestamp| (moment.as_millis() - now.as_millis()).max(-1);
+    // How late it is matters while a read is awaited only: a message may be delivered too late.
+    let ahead = |moment: Timestamp, least: i64| (moment.as_millis() - now.as_millis()).max(least);
     let mut key = match alert.status {
-        Status::Escalating(Progress::Ready { from, why: Why::First }) => vec![0, ahead(from)],
-        Status::Escalating(Progress::Ready { from, why: Why::Retry }) => vec![1, ahead(from)],
-        Status::Escalating(Progress::Ready { from, why: Why::Unknown }) => vec![2, ahead(from)],
-        Status::Escalating(Progress::Sending { until }) => vec![3, ahead(until)],
-        Status::Escalating(Progress::Waiting { until }) => vec![4, ahead(until)],
+        Status::Escalating(Progress::Ready { from, why: Why::First }) => vec![0, ahead(from, 0)],
+        Status::Escalating(Progress::Ready { from, why: Why::Retry }) => vec![1, ahead(from, 0)],
+        Status::Escalating(Progress::Ready { from, why: Why::Unknown }) => vec![2, ahead(from, 0)],
+        Status::Escalating(Progress::Sending { until }) => vec![3, ahead(until, 0)],
+        Status::Escalating(Progress::Waiting { until }) => vec![4, ahead(until, -1)],
         Status::Acknowledged => vec![5],
         Status::Exhausted => vec![6],
         Status::Resolved => vec![7, i64::from(alert.acknowledged.is_some())],
