@@ -113,6 +113,12 @@ impl Draft {
         self.alert.timeline.push_mut(entry)
     }
 
+    /// How often the timeline tells of this for an attempt.
+    pub(super) fn times_told(&self, happening: Happening, number: AttemptNumber) -> usize {
+        let is_alike = |entry: &&Entry| entry.happening == happening && entry.attempt == Some(number);
+        self.alert.timeline.iter().filter(is_alike).count()
+    }
+
     /// Whether this attempt is the one the alert is waiting for.
     pub(super) fn is_current(&self, number: AttemptNumber) -> bool {
         self.alert.progress().is_some() && self.alert.newest_attempt() == number
@@ -198,7 +204,15 @@ impl Draft {
         self.moved()
     }
 
+    /// Whether a send of this attempt was ever begun; nothing true can be said of one that was not.
+    pub(super) fn was_begun(&self, number: AttemptNumber) -> bool {
+        self.alert.attempt(number).is_some_and(|attempt| attempt.tries > 0)
+    }
+
     fn accepted(mut self, number: AttemptNumber, id: Option<&ProviderId>) -> Verdict {
+        if !self.was_begun(number) {
+            return Verdict::Stay(Ignored::NoSuchAttempt);
+        }
         let Some(attempt) = self.alert.attempt_mut(number) else { return Verdict::Stay(Ignored::NoSuchAttempt) };
         let is_news = id.is_some_and(|id| !attempt.provider_ids.contains(id));
         if !is_news && attempt.sent_at.is_some() {

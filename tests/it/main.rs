@@ -8,7 +8,10 @@
 
 mod alerts;
 mod config;
+mod every_path;
+mod machine;
 mod records;
+mod scenarios;
 mod sqlite;
 mod stores;
 mod vonage_bodies;
