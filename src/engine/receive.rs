@@ -3,6 +3,7 @@
 use crate::escalation::{Alert, Attempt, Backend, Event, Report, ReportStatus};
 use crate::id::{AttemptRef, ProviderId};
 use crate::incoming::{Foreign, Incoming, MessageStatus, WorkflowEnd};
+use crate::store::StatusFilter;
 
 use super::apply::Applied;
 use super::{Engine, Error};
@@ -147,7 +148,7 @@ impl Engine {
         let (Some(channel), Some(to), Some(_)) = (status.channel, &status.to, &status.workflow) else {
             return Ok(None);
         };
-        for id in self.0.store.find_address(channel, to, UNKNOWN_LOOKED_AT_MAX).await? {
+        for id in self.0.store.find_address(channel, to, &NOT_RESOLVED, UNKNOWN_LOOKED_AT_MAX).await? {
             let alert = self.alert(id).await?;
             let was_lost = |attempt: &Attempt| {
                 attempt.unknown > 0
@@ -169,6 +170,9 @@ impl Engine {
         Ok(self.0.store.get(reference.alert).await?.map(|stored| stored.alert))
     }
 }
+
+/// A report still counts for alerts of these statuses.
+const NOT_RESOLVED: [StatusFilter; 3] = [StatusFilter::Escalating, StatusFilter::Exhausted, StatusFilter::Acknowledged];
 
 /// How many alerts that messaged an address are looked at for an attempt whose outcome is unknown.
 const UNKNOWN_LOOKED_AT_MAX: usize = 100;

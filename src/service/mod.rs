@@ -182,6 +182,7 @@ fn http_settings(config: &Config, api_key: &Secret) -> Result<http::Settings, Er
         channel_rules: config.channel_rules(),
         api_key: ApiKey::new(api_key.reveal()),
         signature_secrets: secrets.map(|secret| SignatureSecret::new(secret.reveal())).collect::<Result<_, _>>()?,
+        signature_age_max: config.vonage.signature_age_max,
     })
 }
 

@@ -157,11 +157,21 @@ impl Store for MemoryStore {
         Ok(AlertNumber(self.shelves().newest_number))
     }
 
-    async fn find_address(&self, channel: Channel, address: &Address, limit: usize) -> Result<Vec<AlertId>, Error> {
+    async fn find_address(
+        &self,
+        channel: Channel,
+        address: &Address,
+        statuses: &[StatusFilter],
+        limit: usize,
+    ) -> Result<Vec<AlertId>, Error> {
         let shelves = self.shelves();
         let Some(numbers) = shelves.reached.get(&(channel, address.reveal().into())) else { return Ok(Vec::new()) };
         let ids = numbers.iter().rev().filter_map(|number| shelves.by_number.get(number));
-        Ok(ids.take(limit).copied().collect())
+        let has_status = |id: &&AlertId| {
+            let kept = shelves.alerts.get(id);
+            kept.is_some_and(|kept| statuses.contains(&StatusFilter::of(kept.alert.status)))
+        };
+        Ok(ids.filter(has_status).take(limit).copied().collect())
     }
 
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {

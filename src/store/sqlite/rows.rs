@@ -195,13 +195,27 @@ pub(super) fn find_address(
     connection: &Connection,
     channel: Channel,
     address: &Address,
+    statuses: &[StatusFilter],
     limit: usize,
 ) -> Result<Vec<AlertId>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT a.id FROM reached r JOIN alerts a ON a.number = r.number \
-         WHERE r.channel = ?1 AND r.address = ?2 ORDER BY r.number DESC LIMIT ?3",
+        "SELECT s.id FROM reached r JOIN states s ON s.number = r.number \
+         WHERE r.channel = ?1 AND r.address = ?2 AND s.status IN (?3, ?4, ?5, ?6) \
+         ORDER BY r.number DESC LIMIT ?7",
     )?;
-    let ids = statement.query_map(params![channel.name(), address.reveal(), signed(limit)], alert_id)?;
+    let wanted = |status: StatusFilter| statuses.contains(&status).then(|| status_word(status));
+    let ids = statement.query_map(
+        params![
+            channel.name(),
+            address.reveal(),
+            wanted(StatusFilter::Escalating),
+            wanted(StatusFilter::Acknowledged),
+            wanted(StatusFilter::Exhausted),
+            wanted(StatusFilter::Resolved),
+            signed(limit)
+        ],
+        alert_id,
+    )?;
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
