@@ -131,7 +131,7 @@ pub fn verify<'a>(
         secrets.iter().find_map(|secret| signed_claims(token, secret)).ok_or(SignatureError::WrongSignature)??;
     let claimed = claims.payload_hash.filter(|hash| !hash.is_empty()).ok_or(SignatureError::NoPayloadHash)?;
     match verify_slices_are_equal(claimed.to_ascii_lowercase().as_bytes(), hash(body).as_bytes()) {
-        Ok(()) => Ok(Genuine { signed_at: claims.iat.and_then(moment) }),
+        Ok(()) => Ok(Genuine { signed_at: claims.iat.as_ref().and_then(moment) }),
         Err(_unequal) => Err(SignatureError::BodyChanged),
     }
 }
@@ -189,7 +189,7 @@ struct Claims {
     iat: Option<serde_json::Value>,
 }
 
-fn moment(seconds: serde_json::Value) -> Option<Timestamp> {
+fn moment(seconds: &serde_json::Value) -> Option<Timestamp> {
     let whole = seconds.as_i64()?;
     Some(Timestamp::from_millis(whole.saturating_mul(1_000)))
 }
