@@ -1,5 +1,6 @@
 //! Every test that looks at callout from the outside, in one program.
 
 mod every_path;
+mod layering;
 mod machine;
 mod scenarios;
