@@ -32,13 +32,19 @@ impl Draft {
         outcome: WorkflowOutcome,
         messages: &[Report],
     ) -> Verdict {
+        if !self.was_begun(number) {
+            return Verdict::Stay(Ignored::NoSuchAttempt);
+        }
         let mut news = News::No(Ignored::AlreadyKnown);
-        for report in messages {
+        // A read first, so that the failure of another message does not call the next user before it.
+        let (reads, others): (Vec<_>, Vec<_>) =
+            messages.iter().partition(|message| message.status == ReportStatus::Read);
+        for report in reads.into_iter().chain(others) {
             if self.take_report(number, report) == News::Yes {
                 news = News::Yes;
             }
         }
-        if outcome == WorkflowOutcome::Error && self.is_current(number) && self.was_begun(number) {
+        if outcome == WorkflowOutcome::Error && self.is_current(number) {
             let failure = Failure { code: None, detail: "Dispatch ended the workflow with an error".into() };
             self.was_sent(number);
             self.fail(number, Ending::Undeliverable, Happening::Undeliverable, &failure);

@@ -275,6 +275,7 @@ fn events_of_reports(alert: &Alert, attempt: AttemptNumber, events: &mut Vec<Eve
                 vec![of(0, &first, ReportStatus::Rejected), of(1, &second, ReportStatus::Delivered)],
                 vec![of(0, &first, ReportStatus::Rejected), of(1, &second, ReportStatus::Rejected)],
                 vec![of(0, &first, ReportStatus::Delivered), of(1, &second, ReportStatus::Read)],
+                vec![of(1, &second, ReportStatus::Rejected), of(0, &first, ReportStatus::Read)],
             ] {
                 for outcome in [WorkflowOutcome::Completed, WorkflowOutcome::Error] {
                     events.push(Event::WorkflowEnded { attempt, outcome, messages: messages.clone() });
