@@ -2,5 +2,6 @@
 
 mod every_path;
 mod layering;
+mod limits_of_an_alert;
 mod machine;
 mod scenarios;
