@@ -10,6 +10,8 @@
 mod alerts;
 mod config;
 mod every_path;
+mod layering;
+mod limits_of_an_alert;
 mod machine;
 mod records;
 mod sandbox_api;
