@@ -6,6 +6,14 @@
     reason = "helpers of tests fail a test by panicking, and clippy excuses test functions only"
 )]
 
+mod engine_escalation;
+//mod engine_pace;
+//mod engine_repair;
+//mod engine_replies;
+//mod engine_restart;
+mod engine_stage;
+mod engine_trouble;
+//mod engine_webhooks;
 mod vonage_bodies;
 mod vonage_client;
 mod vonage_fixture;
