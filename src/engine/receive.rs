@@ -59,6 +59,11 @@ impl Engine {
     /// Takes a webhook in. When this returns without an error, its effect is as durable as the store can
     /// make it, and it may be answered 200.
     pub async fn receive(&self, incoming: &Incoming) -> Result<Received, Error> {
+        let (engine, incoming) = (self.clone(), incoming.clone());
+        self.to_the_end(async move { engine.receive_to_the_end(&incoming).await }).await
+    }
+
+    async fn receive_to_the_end(&self, incoming: &Incoming) -> Result<Received, Error> {
         let mut received = self.route(incoming).await?;
         if received == Received::Unmatched {
             received = self.keep_for_later(incoming).await?;
@@ -86,12 +91,14 @@ impl Engine {
             Incoming::Status(_) | Incoming::Message(_) | Incoming::Foreign(_) => return Ok(Received::Unmatched),
         };
         self.0.store.park(id, incoming, self.0.clock.now()).await?;
-        // The attempt may have become known while this was being kept; then nobody else will come for it.
-        if self.0.store.find_message(id).await?.is_some() {
-            self.apply_parked(id).await?;
-            return Ok(Received::Effective);
+        // The attempt may have become known while this was being kept. Whoever made it known may have
+        // looked too early to find this, or may even have cleared it away with what came before it.
+        if self.0.store.find_message(id).await?.is_none() {
+            return Ok(Received::Parked);
         }
-        Ok(Received::Parked)
+        let received = self.route(incoming).await?;
+        self.apply_parked(id).await?;
+        Ok(received)
     }
 
     async fn take_status(&self, status: &MessageStatus) -> Result<Received, Error> {

@@ -195,6 +195,12 @@ impl Store for MemoryStore {
         Ok(places.filter_map(|place| shelves.parked.get(place)).map(|parked| parked.incoming.clone()).collect())
     }
 
+    async fn parked_and_known(&self, limit: usize) -> Result<Vec<ProviderId>, Error> {
+        let shelves = self.shelves();
+        let known = shelves.parked_under.keys().filter(|id| shelves.messages.contains_key(*id));
+        Ok(known.take(limit).cloned().collect())
+    }
+
     async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {
         let mut shelves = self.shelves();
         for place in shelves.parked_under.get(id).cloned().unwrap_or_default() {

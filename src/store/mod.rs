@@ -75,6 +75,10 @@ pub trait Store: Send + Sync + 'static {
     /// The webhooks kept under an id, oldest first.
     async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error>;
 
+    /// Ids with webhooks kept under them although the attempt is known by now: whoever was to apply them
+    /// was lost before it could.
+    async fn parked_and_known(&self, limit: usize) -> Result<Vec<ProviderId>, Error>;
+
     /// Forgets the webhooks kept under an id.
     async fn unpark(&self, id: &ProviderId) -> Result<(), Error>;
 

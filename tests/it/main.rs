@@ -9,6 +9,9 @@
 
 mod alerts;
 mod config;
+mod engine_escalation;
+mod engine_stage;
+mod engine_trouble;
 mod every_path;
 mod layering;
 mod limits_of_an_alert;

@@ -177,6 +177,10 @@ impl Store for SqliteStore {
         self.readers.read(move |connection, _| rows::parked(connection, &id)).await
     }
 
+    async fn parked_and_known(&self, limit: usize) -> Result<Vec<ProviderId>, Error> {
+        self.readers.read(move |connection, _| rows::parked_and_known(connection, limit)).await
+    }
+
     async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {
         self.ask(Unpark { id: id.clone() }).await
     }

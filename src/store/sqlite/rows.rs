@@ -236,6 +236,15 @@ pub(super) fn parked(connection: &Connection, id: &ProviderId) -> Result<Vec<Inc
     Ok(webhooks)
 }
 
+pub(super) fn parked_and_known(connection: &Connection, limit: usize) -> Result<Vec<ProviderId>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT p.id FROM parked p WHERE EXISTS (SELECT 1 FROM messages m WHERE m.id = p.id) LIMIT ?1",
+    )?;
+    let ids = statement.query_map([signed(limit)], |row| row.get::<_, String>(0))?;
+    let ids: Vec<String> = ids.collect::<rusqlite::Result<_>>()?;
+    ids.iter().map(|id| id.parse().map_err(|error| Fault::corrupt("a parked webhook", error))).collect()
+}
+
 fn alert_id(row: &Row<'_>) -> rusqlite::Result<AlertId> {
     Ok(AlertId::from_bits(u128::from_be_bytes(row.get(0)?)))
 }
