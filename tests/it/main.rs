@@ -4,4 +4,5 @@ mod every_path;
 mod layering;
 mod limits_of_an_alert;
 mod machine;
+mod planted_bugs;
 mod scenarios;
