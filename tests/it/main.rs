@@ -16,6 +16,7 @@ mod every_path;
 mod layering;
 mod limits_of_an_alert;
 mod machine;
+mod planted_bugs;
 mod records;
 mod sandbox_api;
 mod sandbox_dispatch;
