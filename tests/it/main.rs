@@ -7,13 +7,14 @@
 )]
 
 mod engine_escalation;
-//mod engine_pace;
-//mod engine_repair;
-//mod engine_replies;
-//mod engine_restart;
+mod engine_frail;
+mod engine_pace;
+mod engine_repair;
+mod engine_replies;
+mod engine_restart;
 mod engine_stage;
 mod engine_trouble;
-//mod engine_webhooks;
+mod engine_webhooks;
 mod vonage_bodies;
 mod vonage_client;
 mod vonage_fixture;
