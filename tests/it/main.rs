@@ -10,8 +10,14 @@
 mod alerts;
 mod config;
 mod engine_escalation;
+mod engine_frail;
+mod engine_pace;
+mod engine_repair;
+mod engine_replies;
+mod engine_restart;
 mod engine_stage;
 mod engine_trouble;
+mod engine_webhooks;
 mod every_path;
 mod layering;
 mod limits_of_an_alert;
