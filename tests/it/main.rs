@@ -11,6 +11,7 @@ mod config;
 mod records;
 mod sqlite;
 mod stores;
+mod strangers;
 mod vonage_bodies;
 mod vonage_client;
 mod vonage_fixture;
