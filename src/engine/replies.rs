@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::escalation::{Alert, Attempt, Event, Intent, Reply, Status};
+use crate::escalation::{Alert, Attempt, Event, Intent, Reply};
 use crate::id::{AlertId, AttemptNumber, ShortCode};
 use crate::incoming::InboundMessage;
+use crate::store::StatusFilter;
 
 use super::receive::Received;
 use super::{Engine, Error};
@@ -13,7 +14,8 @@ use super::{Engine, Error};
 /// A reply may bear a time this long before the message it answers: Vonage's times have whole seconds,
 /// and its clock is not ours.
 const CLOCKS_APART_MAX: Duration = Duration::from_mins(1);
-/// How many alerts that messaged an address are looked at for the one that is meant.
+/// How many open alerts that messaged an address are looked at for one that was sent before the reply was
+/// written. A reply is hardly ever older than this many alerts.
 const LOOKED_AT_MAX: usize = 200;
 /// How many characters of a reply are read; no code stands further on.
 const READ_CHARS_MAX: usize = 4_096;
@@ -66,14 +68,15 @@ impl Engine {
                 return Ok(answered_attempt(&alert, message).map(|attempt| Meant { id: reference.alert, attempt }));
             }
         }
-        for id in self.0.store.find_address(message.channel, &message.from, LOOKED_AT_MAX).await? {
+        let statuses: &[StatusFilter] = match meaning.intent {
+            Intent::Acknowledge | Intent::NextUser | Intent::OptOut => {
+                &[StatusFilter::Escalating, StatusFilter::Exhausted]
+            }
+            Intent::Resolve => &[StatusFilter::Escalating, StatusFilter::Exhausted, StatusFilter::Acknowledged],
+        };
+        for id in self.0.store.find_address(message.channel, &message.from, statuses, LOOKED_AT_MAX).await? {
             let alert: Arc<Alert> = self.alert(id).await?;
-            let is_open = match alert.status {
-                Status::Escalating(_) | Status::Exhausted => true,
-                Status::Acknowledged => meaning.intent == Intent::Resolve,
-                Status::Resolved => false,
-            };
-            if is_open && let Some(attempt) = answered_attempt(&alert, message) {
+            if let Some(attempt) = answered_attempt(&alert, message) {
                 return Ok(Some(Meant { id, attempt }));
             }
         }

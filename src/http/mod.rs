@@ -70,6 +70,8 @@ pub struct Settings {
     pub keys: Arc<Keys>,
     /// The secrets that webhooks may be signed with; none means that signatures are not asked for.
     pub signature_secrets: Vec<SignatureSecret>,
+    /// How old a webhook's signature may be; none means any age.
+    pub signature_age_max: Option<Duration>,
 }
 
 impl App {

@@ -170,6 +170,7 @@ impl From<engine::Error> for Problem {
                 detail: "This Idempotency-Key was used for another request; use a new key for each request.".into(),
             }]),
             engine::Error::Contended => Self::unavailable("The alert is being changed by too many at once."),
+            engine::Error::Stopped => Self::unavailable("The service is stopping."),
             engine::Error::Store(store::Error::Unavailable(source)) => {
                 tracing::error!(error = %source, "the store is unavailable; the request was answered 503");
                 Self::unavailable("The store is unavailable, so nothing can be promised.")
