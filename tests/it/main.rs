@@ -33,6 +33,7 @@ mod sandbox_webhooks;
 mod scenarios;
 mod sqlite;
 mod stores;
+mod strangers;
 mod vonage_bodies;
 mod vonage_client;
 mod vonage_fixture;
