@@ -71,6 +71,8 @@ pub struct Settings {
 impl App {
     /// Streams end when `stop` is cancelled.
     pub fn new(engine: Engine, settings: Settings, stop: CancellationToken) -> Self {
+    /// How old the signature of a webhook may be; any age if it is not set.
+    pub signature_age_max: Option<Duration>,
         Self(Arc::new(Shared { engine, settings: ArcSwap::from_pointee(settings), stop }))
     }
 

@@ -5,7 +5,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 
-use crate::vonage::{SignatureError, signature, webhook};
+use crate::vonage::signature::{self, AgeLimit};
+use crate::vonage::{SignatureError, webhook};
 
 use super::App;
 use super::extract::{Body, WEBHOOK_BODY_MAX, claims_json};
@@ -38,7 +39,8 @@ fn verify(app: &App, headers: &HeaderMap, bytes: &Bytes) -> Result<(), Problem> 
         return Ok(());
     }
     let values = headers.get_all(header::AUTHORIZATION).iter().map(header::HeaderValue::as_bytes);
-    match signature::verify(values, bytes, &settings.signature_secrets) {
+    let age = settings.signature_age_max.map(|max| AgeLimit { now: app.engine().now(), max });
+    match signature::verify(values, bytes, &settings.signature_secrets, age) {
         Ok(()) => Ok(()),
         Err(SignatureError::Missing) => {
             app.engine().metrics().webhook("unsigned", "refused");

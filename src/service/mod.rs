@@ -196,3 +196,4 @@ fn tell_of_risks(config: &Config) {
         tracing::warn!("alerts are kept in memory only: they are LOST when the process ends; set store to sqlite:PATH");
     }
 }
+        signature_age_max: config.vonage.signature_age_max,

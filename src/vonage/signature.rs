@@ -5,11 +5,13 @@
 //! page on signed webhooks calls it optional: without it, one captured token would make any body look
 //! genuine. Both are compared in constant time.
 //!
-//! Deliberately not checked: the age (`iat`; Vonage repeats a webhook for a day, and nobody says
-//! whether it signs anew; what comes twice has no effect here), `exp` (there is none), and who the
-//! token says it is from (whoever has the secret can write that).
+//! The age (`iat`) is checked only where the operator asks for it ([`AgeLimit`]): Vonage repeats a
+//! webhook for a day, and nobody says whether it signs anew; what comes twice has no effect here.
+//! Deliberately not checked: `exp` (there is none), and who the token says it is from (whoever has the
+//! secret can write that).
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -17,6 +19,9 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use crate::timestamp::Timestamp;
 
 /// The most bytes of a token. Vonage's have about 600.
 pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
@@ -71,6 +76,9 @@ pub enum SignatureError {
     /// The token does not say which body it belongs to.
     #[error("the token carries no payload_hash")]
     NoPayloadHash,
+    /// The token is older than the operator allows, or does not say how old it is.
+    #[error("the token is older than `signature_age_max`, or does not say how old it is")]
+    TooOld,
     /// The body is not the one that was signed; a proxy may have rewritten it.
     #[error("the body is not the one that was signed")]
     BodyChanged,
@@ -88,9 +96,19 @@ impl SignatureError {
             Self::OwnRules => "own_rules",
             Self::WrongSignature => "wrong_signature",
             Self::NoPayloadHash => "no_payload_hash",
+            Self::TooOld => "too_old",
             Self::BodyChanged => "body_changed",
         }
     }
+}
+
+/// How old a token may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgeLimit {
+    /// The time.
+    pub now: Timestamp,
+    /// The greatest age.
+    pub max: Duration,
 }
 
 /// Checks the values of the request's `Authorization` headers against the body as it was received.
@@ -101,11 +119,15 @@ pub fn verify<'a>(
     authorization: impl IntoIterator<Item = &'a [u8]>,
     body: &[u8],
     secrets: &[SignatureSecret],
+    age: Option<AgeLimit>,
 ) -> Result<(), SignatureError> {
     let token = bearer_token(authorization)?;
     check_header(token)?;
     let claims =
         secrets.iter().find_map(|secret| signed_claims(token, secret)).ok_or(SignatureError::WrongSignature)??;
+    if age.is_some_and(|age| claims.issued_at().is_none_or(|issued_at| age.now.since(issued_at) > age.max)) {
+        return Err(SignatureError::TooOld);
+    }
     let claimed = claims.payload_hash.filter(|hash| !hash.is_empty()).ok_or(SignatureError::NoPayloadHash)?;
     match verify_slices_are_equal(claimed.to_ascii_lowercase().as_bytes(), hash(body).as_bytes()) {
         Ok(()) => Ok(()),
@@ -161,6 +183,16 @@ fn check_header(token: &str) -> Result<(), SignatureError> {
 struct Claims {
     #[serde(default)]
     payload_hash: Option<Box<str>>,
+    /// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2, `NumericDate`).
+    #[serde(default)]
+    iat: Option<Value>,
+}
+
+impl Claims {
+    fn issued_at(&self) -> Option<Timestamp> {
+        let seconds = Duration::try_from_secs_f64(self.iat.as_ref()?.as_f64()?).ok()?;
+        Some(Timestamp::EPOCH.plus(seconds))
+    }
 }
 
 /// The claims, where this secret made the signature; an error where it did, and they cannot be read.

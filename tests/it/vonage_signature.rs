@@ -19,7 +19,7 @@ fn secrets(secrets: &[&str]) -> Vec<SignatureSecret> {
 
 /// What callout says to the status body under these `Authorization` headers.
 fn judged(headers: &[&str]) -> Result<(), SignatureError> {
-    verify(headers.iter().map(|header| header.as_bytes()), STATUS_BODY, &secrets(&[SECRET]))
+    verify(headers.iter().map(|header| header.as_bytes()), STATUS_BODY, &secrets(&[SECRET]), None)
 }
 
 /// What callout says to the status body with this token.
@@ -54,7 +54,7 @@ fn what_vonage_signs_is_genuine() {
     let secrets = secrets(&[SECRET]);
     for (token, body) in [(STATUS_TOKEN, STATUS_BODY), (REPORT_TOKEN, REPORT_BODY)] {
         let header = format!("Bearer {token}");
-        assert_eq!(verify([header.as_bytes()], body, &secrets), Ok(()));
+        assert_eq!(verify([header.as_bytes()], body, &secrets, None), Ok(()));
     }
 }
 
@@ -68,7 +68,7 @@ fn the_scheme_is_taken_in_any_case_and_spacing() {
 #[test]
 fn either_of_two_secrets_will_do_while_one_replaces_the_other() {
     let header = format!("Bearer {STATUS_TOKEN}");
-    let verified = |list: &[&str]| verify([header.as_bytes()], STATUS_BODY, &secrets(list));
+    let verified = |list: &[&str]| verify([header.as_bytes()], STATUS_BODY, &secrets(list), None);
     assert_eq!(verified(&["the old one", SECRET]), Ok(()));
     assert_eq!(verified(&[SECRET, "the new one"]), Ok(()));
     assert_eq!(verified(&["the old one", "the new one"]), Err(SignatureError::WrongSignature));
@@ -96,10 +96,10 @@ fn a_changed_body_is_noticed_to_the_byte() {
     for index in 0..STATUS_BODY.len() {
         let mut body = STATUS_BODY.to_vec();
         body[index] ^= 1;
-        assert_eq!(verify([header.as_bytes()], &body, &secrets(&[SECRET])), Err(SignatureError::BodyChanged));
+        assert_eq!(verify([header.as_bytes()], &body, &secrets(&[SECRET]), None), Err(SignatureError::BodyChanged));
     }
     for body in [b"".as_slice(), REPORT_BODY, &[STATUS_BODY, b"\n"].concat()] {
-        assert_eq!(verify([header.as_bytes()], body, &secrets(&[SECRET])), Err(SignatureError::BodyChanged));
+        assert_eq!(verify([header.as_bytes()], body, &secrets(&[SECRET]), None), Err(SignatureError::BodyChanged));
     }
 }
 
@@ -154,7 +154,7 @@ fn a_token_signed_with_a_private_key_is_not_taken_even_if_the_secret_is_its_publ
     let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims(), &private).unwrap();
     let header = format!("Bearer {token}");
     let public = secrets(&[include_str!("keys/test-only.pub.pem")]);
-    assert_eq!(verify([header.as_bytes()], STATUS_BODY, &public), Err(SignatureError::WrongAlgorithm));
+    assert_eq!(verify([header.as_bytes()], STATUS_BODY, &public, None), Err(SignatureError::WrongAlgorithm));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn what_is_no_jwt_is_refused() {
     }
     assert_eq!(judged_token("é.é.é"), Err(SignatureError::Malformed));
     assert_eq!(
-        verify([b"Bearer \xff.\xff.\xff".as_slice()], STATUS_BODY, &secrets(&[SECRET])),
+        verify([b"Bearer \xff.\xff.\xff".as_slice()], STATUS_BODY, &secrets(&[SECRET]), None),
         Err(SignatureError::Malformed)
     );
 }
