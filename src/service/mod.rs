@@ -28,11 +28,41 @@ pub use api_key::{KeyFile, KeyFileError};
 #[derive(Debug)]
 pub struct Service {
     listener: TcpListener,
+    kept: Kept,
     engine: Engine,
     app: App,
     sender: Arc<VonageSender>,
     api_key: Secret,
     stop: CancellationToken,
+}
+
+/// What only a restart can change.
+#[derive(Clone, Debug)]
+struct Kept {
+    listen: SocketAddr,
+    store: StoreChoice,
+}
+
+impl Kept {
+    fn of(config: &Config) -> Self {
+        Self { listen: config.server.listen, store: config.store.clone() }
+    }
+
+    /// Tells the operator what was read and does not count.
+    fn tell_of_changes(&self, config: &Config) {
+        if config.server.listen != self.listen {
+            tracing::warn!("server.listen has changed; it counts after a restart only");
+        }
+        let is_same_store = match (&config.store, &self.store) {
+            (StoreChoice::Memory, StoreChoice::Memory) => true,
+            (StoreChoice::Sqlite(read), StoreChoice::Sqlite(kept)) => read == kept,
+            (StoreChoice::Postgres(read), StoreChoice::Postgres(kept)) => read.reveal() == kept.reveal(),
+            (StoreChoice::Memory | StoreChoice::Sqlite(_) | StoreChoice::Postgres(_), _) => false,
+        };
+        if !is_same_store {
+            tracing::warn!("store has changed; it counts after a restart only");
+        }
+    }
 }
 
 /// Why a service could not start.
@@ -98,7 +128,7 @@ impl Service {
         let stop = CancellationToken::new();
         let app = App::new(engine.clone(), http_settings(config, &api_key)?, stop.clone());
         tell_of_risks(config);
-        Ok(Self { listener, engine, app, sender, api_key, stop })
+        Ok(Self { listener, kept: Kept::of(config), engine, app, sender, api_key, stop })
     }
 
     /// Where it listens; the port is a real one even where the configuration said zero.
@@ -132,6 +162,7 @@ impl Service {
         let listener = self.listener.try_clone().map_err(Error::Serve)?;
         let served = http::serve(listener, http::router(self.app.clone()), self.stop.clone()).await;
         self.engine.stop().await;
+        self.kept.tell_of_changes(config);
         served.map_err(Error::Serve)
     }
 
