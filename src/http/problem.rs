@@ -40,6 +40,13 @@ pub(super) struct FieldError {
 #[derive(Serialize)]
 struct Body<'a> {
     r#type: String,
+impl FieldError {
+    /// Something is wrong with a parameter of the query.
+    pub(super) fn of_parameter(name: &str, detail: &str) -> Self {
+        Self { pointer: format!("/{}", escaped(name)), detail: detail.to_owned() }
+    }
+}
+
     title: &'static str,
     status: u16,
     detail: &'a str,
