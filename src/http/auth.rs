@@ -33,14 +33,22 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// Lets a request through that carries the key.
+/// Lets a request through that needs no key or carries it. It judges by the path and before any path is
+/// looked up, so that nobody without the key learns what exists below `/alerts` and what does not.
 pub(super) async fn require_key(State(app): State<App>, request: Request, next: Next) -> Response {
+    if !is_guarded(request.uri().path()) {
+        return next.run(request).await;
+    }
     let settings = app.settings();
     match bearer(request.headers()) {
         Some(sent) if settings.api_key.is(sent) => next.run(request).await,
         Some(_) => Problem::unauthorized("The API key is not one of this service.").into_response(),
         None => Problem::unauthorized("Send the API key as `Authorization: Bearer <key>`.").into_response(),
     }
+}
+
+fn is_guarded(path: &str) -> bool {
+    path.strip_prefix("/alerts").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The token behind `Bearer`, in any case, where there is exactly one such header.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::id::AlertId;
 
+use super::listen::Limits;
 use super::problem::{FieldError, Problem};
 
 /// The largest body of `POST /alerts` and of the calls on an alert, in bytes.
@@ -27,7 +28,12 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Body<LIMIT> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Bytes::from_request(request, state).await {
+        // Whoever works on the request goes on after its time is over, but must not wait for the caller.
+        let limits = request.extensions().get().copied().unwrap_or(Limits::SERVICE);
+        let Ok(arrived) = tokio::time::timeout(limits.request, Bytes::from_request(request, state)).await else {
+            return Err(Problem::timeout());
+        };
+        match arrived {
             Ok(bytes) if bytes.len() > LIMIT => Err(Problem::too_large(LIMIT)),
             Ok(bytes) => Ok(Self(bytes)),
             Err(BytesRejection::FailedToBufferBody(rejection)) => {
@@ -57,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AlertPath {
     }
 }
 
-/// The parameters behind the question mark, each at most once.
+/// The parameters behind the question mark.
 #[derive(Debug)]
 pub(super) struct Query(BTreeMap<String, Vec<String>>);
 
@@ -88,8 +94,8 @@ impl Query {
     /// Reports every parameter that nobody asked for; `known` lists those that there are.
     pub(super) fn finish(self, known: &str, errors: &mut Vec<FieldError>) {
         for name in self.0.keys() {
-            errors
-                .push(FieldError::of_parameter(name, &format!("is not a parameter here; the parameters are {known}")));
+            let detail = format!("is not a parameter here; the parameters are {known}");
+            errors.push(FieldError::of_parameter(name, &detail));
         }
     }
 }

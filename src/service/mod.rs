@@ -15,7 +15,7 @@ use crate::clock::{Clock, system_now};
 use crate::config::{Config, Secret, StoreChoice};
 use crate::contact::Channel;
 use crate::engine::{self, Engine, Parts};
-use crate::http::{self, ApiKey, App};
+use crate::http::{self, ApiKey, App, Limits};
 use crate::metrics::Metrics;
 use crate::sender::Sender;
 use crate::store::{MemoryStore, OpenError, SqliteStore, Store};
@@ -106,6 +106,15 @@ pub enum Error {
 impl Service {
     /// Binds the socket, opens the store and starts the engine.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Self::start_with(config, clock, open).await
+    }
+
+    /// As [`Service::start`], over a store that the caller opens, once the socket is there.
+    pub async fn start_with(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        open: impl FnOnce(&Config) -> Result<Arc<dyn Store>, Error>,
+    ) -> Result<Self, Error> {
         let address = config.server.listen;
         let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
         let chance: Arc<dyn Chance> = Arc::new(SystemChance::new());
@@ -153,16 +162,21 @@ impl Service {
         self.sender.reload(vonage_settings(config)?)?;
         self.engine.set(engine_settings(config));
         self.app.set(http_settings);
+        self.kept.tell_of_changes(config);
         tell_of_risks(config);
         Ok(())
     }
 
     /// Serves until [`Service::stop`] is called, then finishes what was begun.
     pub async fn serve(&self) -> Result<(), Error> {
+        self.serve_within(Limits::SERVICE).await
+    }
+
+    /// As [`Service::serve`], with limits of the caller's own.
+    pub async fn serve_within(&self, limits: Limits) -> Result<(), Error> {
         let listener = self.listener.try_clone().map_err(Error::Serve)?;
-        let served = http::serve(listener, http::router(self.app.clone()), self.stop.clone()).await;
+        let served = http::serve(listener, &self.app, limits).await;
         self.engine.stop().await;
-        self.kept.tell_of_changes(config);
         served.map_err(Error::Serve)
     }
 
@@ -212,6 +226,7 @@ fn http_settings(config: &Config, api_key: &Secret) -> Result<http::Settings, Er
         policies: config.policies.clone(),
         channel_rules: config.channel_rules(),
         api_key: ApiKey::new(api_key.reveal()),
+        signature_age_max: config.vonage.signature_age_max,
         signature_secrets: secrets.map(|secret| SignatureSecret::new(secret.reveal())).collect::<Result<_, _>>()?,
     })
 }
@@ -227,4 +242,3 @@ fn tell_of_risks(config: &Config) {
         tracing::warn!("alerts are kept in memory only: they are LOST when the process ends; set store to sqlite:PATH");
     }
 }
-        signature_age_max: config.vonage.signature_age_max,
