@@ -8,6 +8,19 @@
 
 mod alerts;
 mod config;
+mod harness;
+mod http_alerts;
+mod http_connections;
+mod http_errors;
+mod http_events;
+mod http_fields;
+mod http_health;
+mod http_links;
+mod http_once;
+mod http_people;
+mod http_replies;
+mod http_webhooks;
+mod process;
 mod records;
 mod sqlite;
 mod stores;
