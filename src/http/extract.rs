@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 
 use crate::id::AlertId;
 
-use super::listen::Limits;
 use super::problem::{FieldError, Problem};
 
 /// The largest body of `POST /alerts` and of the calls on an alert, in bytes.
@@ -28,12 +27,7 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Body<LIMIT> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        // Whoever works on the request goes on after its time is over, but must not wait for the caller.
-        let limits = request.extensions().get().copied().unwrap_or(Limits::SERVICE);
-        let Ok(arrived) = tokio::time::timeout(limits.request, Bytes::from_request(request, state)).await else {
-            return Err(Problem::timeout());
-        };
-        match arrived {
+        match Bytes::from_request(request, state).await {
             Ok(bytes) if bytes.len() > LIMIT => Err(Problem::too_large(LIMIT)),
             Ok(bytes) => Ok(Self(bytes)),
             Err(BytesRejection::FailedToBufferBody(rejection)) => {

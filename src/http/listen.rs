@@ -6,11 +6,14 @@
 //! operating system's queue and costs nothing here.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -18,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use super::connection::Connection;
 
@@ -26,8 +30,7 @@ use super::connection::Connection;
 pub struct Limits {
     /// How long a caller may take to send a request's head, and how long an idle connection is kept.
     pub head: Duration,
-    /// The longest that a request may take from its head to its answer, body included. What was begun
-    /// is brought to its end all the same; only nobody waits for it any more.
+    /// The longest that a request may take from its head to its answer, body included.
     pub request: Duration,
     /// How long a caller may read nothing of an answer while more of it waits to be sent.
     pub unread: Duration,
@@ -74,8 +77,8 @@ pub(super) async fn serve(
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                let served = serve_connection(stream, permit, router.clone(), limits, stop.clone());
+            Ok(accepted) => {
+                let served = serve_connection(accepted, router.clone(), limits, stop.clone());
                 let end = end.clone();
                 connections.spawn(async move {
                     tokio::select! {
@@ -101,29 +104,33 @@ pub(super) async fn serve(
     Ok(())
 }
 
-async fn accept(
-    listener: &tokio::net::TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    // Answers are small and each one is awaited; holding them back would only add to the wait.
-    stream.set_nodelay(true)?;
-    Ok((stream, permit))
+/// A connection that there is room for.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    /// Held while it is open.
+    permit: OwnedSemaphorePermit,
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    permit: OwnedSemaphorePermit,
-    router: Router,
-    limits: Limits,
-    stop: CancellationToken,
-) {
+async fn accept(listener: &tokio::net::TcpListener, room: &Arc<Semaphore>) -> io::Result<Accepted> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    // Answers are small and each one is awaited; holding them back would only add to the wait.
+    stream.set_nodelay(true)?;
+    Ok(Accepted { stream, peer, permit })
+}
+
+async fn serve_connection(accepted: Accepted, router: Router, limits: Limits, stop: CancellationToken) {
+    let Accepted { stream, peer, permit } = accepted;
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Connection::new(stream, limits.unread)), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Connection::new(stream, limits.unread)), TowerToHyperService::new(service));
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;

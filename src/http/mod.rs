@@ -9,6 +9,7 @@ mod extract;
 mod health;
 mod listen;
 mod new_alert;
+mod pace;
 mod problem;
 mod view;
 mod webhooks;
@@ -22,14 +23,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::config::Policies;
 use crate::config::channel::ChannelRules;
@@ -37,16 +36,15 @@ use crate::engine::Engine;
 use crate::vonage::SignatureSecret;
 
 pub use alerts::{BY_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX};
-pub use auth::ApiKey;
+pub use auth::{
+    ALL_FAILURES_BURST, ALL_FAILURES_PER_SECOND, FAILED_ADDRESSES_MAX, FAILURES_BURST, FAILURES_PER_SECOND, Keys,
+};
 pub use extract::{ALERT_BODY_MAX, WEBHOOK_BODY_MAX};
 pub use listen::{HEAD_BYTES_MAX, Limits};
 pub use new_alert::{DEDUP_KEY_CHARS_MAX, LINK_CHARS_MAX, MESSAGE_CHARS_MAX, SOURCE_CHARS_MAX};
 
+use auth::Failures;
 use problem::Problem;
-
-/// The most requests that are worked on at one moment, those included whose callers are gone. Only a
-/// store that has stopped answering lets it come to so many; further ones are answered 503.
-pub const REQUESTS_MAX: usize = 16_384;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -56,7 +54,7 @@ pub struct App(Arc<Shared>);
 struct Shared {
     engine: Engine,
     settings: ArcSwap<Settings>,
-    requests: TaskTracker,
+    failures: Failures,
     stop: CancellationToken,
 }
 
@@ -67,19 +65,18 @@ pub struct Settings {
     pub policies: Policies,
     /// The rules for users that are posted with an alert.
     pub channel_rules: ChannelRules,
-    /// The key that callers must send.
-    pub api_key: ApiKey,
+    /// The keys of the API.
+    pub keys: Arc<Keys>,
     /// The secrets that webhooks may be signed with; none means that signatures are not asked for.
     pub signature_secrets: Vec<SignatureSecret>,
-    /// How old the signature of a webhook may be; any age if it is not set.
+    /// How old a webhook's signature may be; none means any age.
     pub signature_age_max: Option<Duration>,
 }
 
 impl App {
     /// Streams end when `stop` is cancelled.
     pub fn new(engine: Engine, settings: Settings, stop: CancellationToken) -> Self {
-        let settings = ArcSwap::from_pointee(settings);
-        Self(Arc::new(Shared { engine, settings, requests: TaskTracker::new(), stop }))
+        Self(Arc::new(Shared { engine, settings: ArcSwap::from_pointee(settings), failures: Failures::new(), stop }))
     }
 
     /// Takes new settings; they count for requests from now on.
@@ -95,6 +92,10 @@ impl App {
         self.0.settings.load_full()
     }
 
+    fn failures(&self) -> &Failures {
+        &self.0.failures
+    }
+
     fn stop(&self) -> CancellationToken {
         self.0.stop.clone()
     }
@@ -102,12 +103,7 @@ impl App {
 
 /// Serves until the app is told to stop, then lets what was begun come to its end.
 pub async fn serve(listener: TcpListener, app: &App, limits: Limits) -> io::Result<()> {
-    let served = listen::serve(listener, router(app.clone(), limits), limits, app.stop()).await;
-    app.0.requests.close();
-    if tokio::time::timeout(limits.drain, app.0.requests.wait()).await.is_err() {
-        tracing::warn!("some requests did not come to their end in time; nothing was promised to their callers");
-    }
-    served
+    listen::serve(listener, router(app.clone(), limits), limits, app.stop()).await
 }
 
 /// Every path, and everything that a request passes on its way.
@@ -129,13 +125,9 @@ fn router(app: App, limits: Limits) -> Router {
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_key))
         .layer(DefaultBodyLimit::max(ALERT_BODY_MAX.max(WEBHOOK_BODY_MAX)))
+        .layer(middleware::from_fn_with_state(limits, within_time))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state((app.clone(), limits), to_the_end))
-        .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
+        .layer(middleware::map_response(guard))
         .with_state(app)
 }
 
@@ -147,20 +139,31 @@ async fn method_not_allowed() -> Problem {
     Problem::method_not_allowed()
 }
 
-/// Works on a request on a task of its own. When its caller hangs up or the time is over, nobody waits
-/// for it any more, but it is never left between a commit and what must follow it.
-async fn to_the_end(State((app, limits)): State<(App, Limits)>, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(limits);
-    let requests = &app.0.requests;
-    if requests.len() >= REQUESTS_MAX {
-        return Problem::unavailable("Too many requests are being worked on.").into_response();
+/// The engine brings to its end what was begun, whether or not anybody waits for it any more.
+async fn within_time(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limits.request, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::timeout().into_response(),
     }
-    match tokio::time::timeout(limits.request, requests.spawn(next.run(request))).await {
-        Ok(Ok(response)) => response,
-        // Its panic was caught within; so the runtime is ending.
-        Ok(Err(_lost)) => Problem::internal().into_response(),
-        Err(_late) => Problem::timeout().into_response(),
+}
+
+/// What browsers are told with each answer, beside what the answer says itself: to keep no copy, to take it for
+/// what it is called, to load and run nothing, to show it in no frame and to no other site, and to tell no other
+/// site of its address, which may hold a token.
+const GUARDS: [(HeaderName, HeaderValue); 6] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
+async fn guard(mut response: Response) -> Response {
+    for (name, value) in GUARDS {
+        response.headers_mut().entry(name).or_insert(value);
     }
+    response
 }
 
 fn panicked(_panic: Box<dyn Any + Send>) -> Response {

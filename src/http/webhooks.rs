@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 
-use crate::vonage::signature::{self, AgeLimit};
-use crate::vonage::{SignatureError, webhook};
+use crate::clock::system_now;
+use crate::vonage::{SignatureError, signature, webhook};
 
 use super::App;
 use super::extract::{Body, WEBHOOK_BODY_MAX, claims_json};
@@ -39,18 +39,22 @@ fn verify(app: &App, headers: &HeaderMap, bytes: &Bytes) -> Result<(), Problem> 
         return Ok(());
     }
     let values = headers.get_all(header::AUTHORIZATION).iter().map(header::HeaderValue::as_bytes);
-    let age = settings.signature_age_max.map(|max| AgeLimit { now: app.engine().now(), max });
-    match signature::verify(values, bytes, &settings.signature_secrets, age) {
-        Ok(()) => Ok(()),
+    match signature::verify(values, bytes, &settings.signature_secrets) {
+        Ok(genuine) => match settings.signature_age_max {
+            Some(age) if !genuine.is_fresh(system_now(), age) => refuse(app, SignatureError::TooOld),
+            Some(_) | None => Ok(()),
+        },
         Err(SignatureError::Missing) => {
             app.engine().metrics().webhook("unsigned", "refused");
             tracing::warn!("a webhook without a signature was answered 503, so that Vonage sends it again, signed");
             Err(Problem::unsigned())
         }
-        Err(error) => {
-            app.engine().metrics().webhook("forged", "refused");
-            tracing::warn!(reason = %error, "a webhook with a wrong signature was refused; check the signature secret if it was Vonage's");
-            Err(Problem::bad_signature("The webhook's signature does not fit this service's secret or the body."))
-        }
+        Err(error) => refuse(app, error),
     }
+}
+
+fn refuse(app: &App, error: SignatureError) -> Result<(), Problem> {
+    app.engine().metrics().webhook("forged", "refused");
+    tracing::warn!(reason = %error, "a webhook with a wrong signature was refused; check the signature secret if it was Vonage's");
+    Err(Problem::bad_signature("The webhook's signature does not fit this service's secret or the body."))
 }

@@ -5,10 +5,10 @@
 //! page on signed webhooks calls it optional: without it, one captured token would make any body look
 //! genuine. Both are compared in constant time.
 //!
-//! The age (`iat`) is checked only where the operator asks for it ([`AgeLimit`]): Vonage repeats a
-//! webhook for a day, and nobody says whether it signs anew; what comes twice has no effect here.
-//! Deliberately not checked: `exp` (there is none), and who the token says it is from (whoever has the
-//! secret can write that).
+//! The age (`iat`) is for the caller to judge ([`Genuine::is_fresh`]), and is not judged unless the
+//! configuration asks for it: Vonage repeats a webhook for a day, and nobody says whether it signs anew;
+//! what comes twice has no effect here. Deliberately not checked: `exp` (there is none), and who the
+//! token says it is from (whoever has the secret can write that).
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,6 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 
 use crate::timestamp::Timestamp;
 
@@ -76,8 +75,8 @@ pub enum SignatureError {
     /// The token does not say which body it belongs to.
     #[error("the token carries no payload_hash")]
     NoPayloadHash,
-    /// The token is older than the operator allows, or does not say how old it is.
-    #[error("the token is older than `signature_age_max`, or does not say how old it is")]
+    /// The token was signed too long ago, where the configuration asks for its age.
+    #[error("the token was signed too long ago, or by a clock that is far ahead")]
     TooOld,
     /// The body is not the one that was signed; a proxy may have rewritten it.
     #[error("the body is not the one that was signed")]
@@ -102,13 +101,19 @@ impl SignatureError {
     }
 }
 
-/// How old a token may be.
+/// A webhook that one of our secrets has signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgeLimit {
-    /// The time.
-    pub now: Timestamp,
-    /// The greatest age.
-    pub max: Duration,
+pub struct Genuine {
+    /// When it was signed (`iat`), where the token says so.
+    pub signed_at: Option<Timestamp>,
+}
+
+impl Genuine {
+    /// Whether it was signed at most `age` ago, or at most as far ahead by the signer's clock. Vonage repeats
+    /// a webhook for 24 hours, and nobody says whether each time with a new token.
+    pub fn is_fresh(&self, now: Timestamp, age: Duration) -> bool {
+        self.signed_at.is_some_and(|signed_at| now.since(signed_at) <= age && signed_at.since(now) <= age)
+    }
 }
 
 /// Checks the values of the request's `Authorization` headers against the body as it was received.
@@ -119,18 +124,14 @@ pub fn verify<'a>(
     authorization: impl IntoIterator<Item = &'a [u8]>,
     body: &[u8],
     secrets: &[SignatureSecret],
-    age: Option<AgeLimit>,
-) -> Result<(), SignatureError> {
+) -> Result<Genuine, SignatureError> {
     let token = bearer_token(authorization)?;
     check_header(token)?;
     let claims =
         secrets.iter().find_map(|secret| signed_claims(token, secret)).ok_or(SignatureError::WrongSignature)??;
-    if age.is_some_and(|age| claims.issued_at().is_none_or(|issued_at| age.now.since(issued_at) > age.max)) {
-        return Err(SignatureError::TooOld);
-    }
     let claimed = claims.payload_hash.filter(|hash| !hash.is_empty()).ok_or(SignatureError::NoPayloadHash)?;
     match verify_slices_are_equal(claimed.to_ascii_lowercase().as_bytes(), hash(body).as_bytes()) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(Genuine { signed_at: claims.iat.as_ref().and_then(moment) }),
         Err(_unequal) => Err(SignatureError::BodyChanged),
     }
 }
@@ -183,16 +184,14 @@ fn check_header(token: &str) -> Result<(), SignatureError> {
 struct Claims {
     #[serde(default)]
     payload_hash: Option<Box<str>>,
-    /// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2, `NumericDate`).
+    /// Seconds since 1970; read as any number, because a strange one must not make a webhook invalid.
     #[serde(default)]
-    iat: Option<Value>,
+    iat: Option<serde_json::Value>,
 }
 
-impl Claims {
-    fn issued_at(&self) -> Option<Timestamp> {
-        let seconds = Duration::try_from_secs_f64(self.iat.as_ref()?.as_f64()?).ok()?;
-        Some(Timestamp::EPOCH.plus(seconds))
-    }
+fn moment(seconds: &serde_json::Value) -> Option<Timestamp> {
+    let whole = seconds.as_i64()?;
+    Some(Timestamp::from_millis(whole.saturating_mul(1_000)))
 }
 
 /// The claims, where this secret made the signature; an error where it did, and they cannot be read.

@@ -1,12 +1,12 @@
 //! Whether callout is well, and what it counts.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Answer, Callout, FaultyStore, Mood, Setup};
+use crate::engine_frail::Frail;
+use crate::harness::{Answer, Callout, Mood, Setup};
 
 async fn ask(callout: &Callout, path: &str) -> Answer {
     Answer::of(callout.stranger(Method::GET, path)).await
@@ -26,14 +26,14 @@ async fn a_service_that_can_work_is_alive_and_ready_without_a_key() {
 
 #[tokio::test]
 async fn a_service_that_cannot_keep_anything_is_alive_but_not_ready() {
-    let store = Arc::new(FaultyStore::new());
+    let store = Frail::new();
     let callout = Setup::in_store(&store).start().await;
-    store.goes_down();
+    store.fail_everything();
     ask(&callout, "/healthz").await.is(200);
     let answer = ask(&callout, "/readyz").await;
     answer.problem(503, "unavailable");
     assert_eq!(answer.header("retry-after"), "5");
-    store.comes_back();
+    store.heal();
     ask(&callout, "/readyz").await.is(200);
 }
 

@@ -1,6 +1,9 @@
 //! Which webhooks are taken for Vonage's.
 
-use callout::vonage::signature::{TOKEN_BYTES_MAX, hash, verify};
+use std::time::Duration;
+
+use callout::timestamp::Timestamp;
+use callout::vonage::signature::{self, Genuine, TOKEN_BYTES_MAX, hash};
 use callout::vonage::{SignatureError, SignatureSecret};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -13,13 +16,22 @@ const STATUS_TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpYXQiOjE3NzI
 const REPORT_BODY: &[u8] = br#"{"dispatch_uuid":"5b1c0c3e-6a5f-4a3e-9d53-0b9a3f6d7e21","template":"failover","status":"completed","timestamp":"2026-03-01T02:15:07.412Z","usage":{"price":"0.0353","currency":"EUR"},"_links":{"messages":[{"message_uuid":"0f6d6a52-6f0b-4c5e-9a51-2d1f0a1c9e01","href":"v0.1/messages/0f6d6a52-6f0b-4c5e-9a51-2d1f0a1c9e01","channel":"messenger","status":"read"}]}}"#;
 const REPORT_TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpYXQiOjE3NzIzMzEzMDcsImp0aSI6IjBkOWI3YzllLTUyYjEtNGYwZS1iYjBiLThmNmYzZDJhN2M1NSIsImlzcyI6IlZvbmFnZSIsInBheWxvYWRfaGFzaCI6ImFhM2MwNzAwYzNlY2NhODkxMTM1OWIxZDZkYjMxMzMyYTIwZTQ0NmNmMWZlYjA0MWJiYTE5Njc0ZDJiMzhlMWQiLCJhcGlfa2V5IjoiYWJjZDEyMzQiLCJhcHBsaWNhdGlvbl9pZCI6IjExMTExMTExLTIyMjItNDMzMy04NDQ0LTU1NTU1NTU1NTU1NSJ9.emI7oZwFM2lmPLO9F_IY3Pr-7h0RxzZyI7lC1HWqfpU";
 
+/// Whether the webhook is genuine, whenever it was signed.
+fn verify<'a>(
+    authorization: impl IntoIterator<Item = &'a [u8]>,
+    body: &[u8],
+    secrets: &[SignatureSecret],
+) -> Result<(), SignatureError> {
+    signature::verify(authorization, body, secrets).map(|_genuine| ())
+}
+
 fn secrets(secrets: &[&str]) -> Vec<SignatureSecret> {
     secrets.iter().map(|secret| SignatureSecret::new(secret).unwrap()).collect()
 }
 
 /// What callout says to the status body under these `Authorization` headers.
 fn judged(headers: &[&str]) -> Result<(), SignatureError> {
-    verify(headers.iter().map(|header| header.as_bytes()), STATUS_BODY, &secrets(&[SECRET]), None)
+    verify(headers.iter().map(|header| header.as_bytes()), STATUS_BODY, &secrets(&[SECRET]))
 }
 
 /// What callout says to the status body with this token.
@@ -54,7 +66,7 @@ fn what_vonage_signs_is_genuine() {
     let secrets = secrets(&[SECRET]);
     for (token, body) in [(STATUS_TOKEN, STATUS_BODY), (REPORT_TOKEN, REPORT_BODY)] {
         let header = format!("Bearer {token}");
-        assert_eq!(verify([header.as_bytes()], body, &secrets, None), Ok(()));
+        assert_eq!(verify([header.as_bytes()], body, &secrets), Ok(()));
     }
 }
 
@@ -68,7 +80,7 @@ fn the_scheme_is_taken_in_any_case_and_spacing() {
 #[test]
 fn either_of_two_secrets_will_do_while_one_replaces_the_other() {
     let header = format!("Bearer {STATUS_TOKEN}");
-    let verified = |list: &[&str]| verify([header.as_bytes()], STATUS_BODY, &secrets(list), None);
+    let verified = |list: &[&str]| verify([header.as_bytes()], STATUS_BODY, &secrets(list));
     assert_eq!(verified(&["the old one", SECRET]), Ok(()));
     assert_eq!(verified(&[SECRET, "the new one"]), Ok(()));
     assert_eq!(verified(&["the old one", "the new one"]), Err(SignatureError::WrongSignature));
@@ -96,10 +108,10 @@ fn a_changed_body_is_noticed_to_the_byte() {
     for index in 0..STATUS_BODY.len() {
         let mut body = STATUS_BODY.to_vec();
         body[index] ^= 1;
-        assert_eq!(verify([header.as_bytes()], &body, &secrets(&[SECRET]), None), Err(SignatureError::BodyChanged));
+        assert_eq!(verify([header.as_bytes()], &body, &secrets(&[SECRET])), Err(SignatureError::BodyChanged));
     }
     for body in [b"".as_slice(), REPORT_BODY, &[STATUS_BODY, b"\n"].concat()] {
-        assert_eq!(verify([header.as_bytes()], body, &secrets(&[SECRET]), None), Err(SignatureError::BodyChanged));
+        assert_eq!(verify([header.as_bytes()], body, &secrets(&[SECRET])), Err(SignatureError::BodyChanged));
     }
 }
 
@@ -154,7 +166,7 @@ fn a_token_signed_with_a_private_key_is_not_taken_even_if_the_secret_is_its_publ
     let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims(), &private).unwrap();
     let header = format!("Bearer {token}");
     let public = secrets(&[include_str!("keys/test-only.pub.pem")]);
-    assert_eq!(verify([header.as_bytes()], STATUS_BODY, &public, None), Err(SignatureError::WrongAlgorithm));
+    assert_eq!(verify([header.as_bytes()], STATUS_BODY, &public), Err(SignatureError::WrongAlgorithm));
 }
 
 #[test]
@@ -194,7 +206,7 @@ fn what_is_no_jwt_is_refused() {
     }
     assert_eq!(judged_token("é.é.é"), Err(SignatureError::Malformed));
     assert_eq!(
-        verify([b"Bearer \xff.\xff.\xff".as_slice()], STATUS_BODY, &secrets(&[SECRET]), None),
+        verify([b"Bearer \xff.\xff.\xff".as_slice()], STATUS_BODY, &secrets(&[SECRET])),
         Err(SignatureError::Malformed)
     );
 }
@@ -229,4 +241,18 @@ fn a_token_has_a_limit() {
 #[test]
 fn a_secret_does_not_show_itself() {
     assert_eq!(format!("{:?}", secrets(&[SECRET])), "[SignatureSecret(…)]");
+}
+
+#[test]
+fn the_moment_of_signing_is_known_for_whoever_asks_for_its_age() {
+    let header = format!("Bearer {STATUS_TOKEN}");
+    let genuine = signature::verify([header.as_bytes()], STATUS_BODY, &secrets(&[SECRET])).unwrap();
+    let signed_at = Timestamp::from_millis(1_772_331_307_000);
+    assert_eq!(genuine, Genuine { signed_at: Some(signed_at) });
+    let (minute, second) = (Duration::from_mins(1), Duration::from_secs(1));
+    assert!(genuine.is_fresh(signed_at.plus(minute), minute));
+    assert!(!genuine.is_fresh(signed_at.plus(minute + second), minute), "a minute and a second ago");
+    let early = Timestamp::from_millis(1_772_331_307_000 - 61_000);
+    assert!(!genuine.is_fresh(early, minute), "by a clock that is a minute and a second ahead");
+    assert!(!Genuine { signed_at: None }.is_fresh(signed_at, minute), "nobody knows when");
 }

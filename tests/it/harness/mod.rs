@@ -6,7 +6,6 @@
 
 mod answer;
 mod clock;
-mod faulty;
 mod vonage;
 
 use std::path::{Path, PathBuf};
@@ -23,8 +22,9 @@ use tokio::task::JoinSet;
 
 pub(crate) use answer::Answer;
 pub(crate) use clock::HandClock;
-pub(crate) use faulty::FaultyStore;
 pub(crate) use vonage::{FakeVonage, Mood, Sent, client_ref};
+
+use crate::engine_frail::Frail;
 
 /// How long a test waits for a state that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,7 +53,7 @@ pub(crate) struct Setup {
 pub(crate) enum Kept {
     InMemory,
     InFile(PathBuf),
-    In(Arc<FaultyStore>),
+    In(Arc<Frail>),
 }
 
 impl Default for Setup {
@@ -78,7 +78,7 @@ impl Setup {
         Self { store: Kept::InFile(path.to_owned()), ..Self::default() }
     }
 
-    pub(crate) fn in_store(store: &Arc<FaultyStore>) -> Self {
+    pub(crate) fn in_store(store: &Arc<Frail>) -> Self {
         Self { store: Kept::In(Arc::clone(store)), ..Self::default() }
     }
 
