@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::escalation::{Alert, Attempt, Event, Intent, Reply};
-use crate::id::{AlertId, AttemptNumber, ShortCode};
-use crate::incoming::InboundMessage;
-use crate::store::StatusFilter;
+use aws_lc_rs::digest;
 
+use crate::escalation::{Alert, Attempt, Event, Intent, Reply};
+use crate::id::{AlertId, AttemptNumber, ProviderId, ShortCode};
+use crate::incoming::InboundMessage;
+use crate::store::{ClaimKey, StatusFilter};
+
+use super::apply::Request;
 use super::receive::Received;
 use super::{Engine, Error};
 
@@ -35,6 +38,12 @@ struct Meant {
 
 impl Engine {
     pub(super) async fn take_message(&self, message: &InboundMessage) -> Result<Received, Error> {
+        let once = message.id.as_ref().map(once);
+        if let Some(once) = &once
+            && self.0.store.claimed(&once.key).await?.is_some()
+        {
+            return Ok(Received::Ineffective);
+        }
         let meaning = meaning_of(message);
         let Some(meant) = self.meant(message, &meaning).await? else {
             tracing::info!(channel = message.channel.name(), "a message came in that answers no alert");
@@ -46,7 +55,7 @@ impl Engine {
         }
         let reply = Reply { id: message.id.clone(), channel: message.channel, intent: meaning.intent };
         let event = Event::Replied { attempt: meant.attempt, reply };
-        Ok(Received::from(&self.apply(meant.id, &event, None).await?))
+        Ok(Received::from(&self.apply(meant.id, &event, once.as_ref()).await?))
     }
 
     /// The first that fits: a code, the quoted message, the newest alert that messaged this address.
@@ -82,6 +91,17 @@ impl Engine {
         }
         Ok(None)
     }
+}
+
+/// A reply that is delivered a second time must not be taken for an answer to the next alert, which is
+/// the newest one by then. So it is claimed like a request with an idempotency key.
+fn once(message: &ProviderId) -> Request {
+    let name = format!("inbound message {message}");
+    let mut hash = [0; 32];
+    for (byte, from) in hash.iter_mut().zip(digest::digest(&digest::SHA256, name.as_bytes()).as_ref()) {
+        *byte = *from;
+    }
+    Request { key: ClaimKey(hash), fingerprint: hash }
 }
 
 fn reaches(alert: &Alert, attempt: &Attempt, message: &InboundMessage) -> bool {

@@ -251,7 +251,7 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    fn new(clock: &Arc<SteadyClock>) -> Arc<Self> {
+    pub(crate) fn new(clock: &Arc<SteadyClock>) -> Arc<Self> {
         let play: Play = Box::new(|_, _| Part::Accept);
         Arc::new(Self { clock: Arc::clone(clock), play: Mutex::new(play), sent: Mutex::default() })
     }

@@ -14,12 +14,15 @@ struct Row {
 
 /// A module may use itself and what its row lists. `engine` and `http` see the store as a trait, so
 /// they may not name the stores themselves ([`HIDDEN`]).
-const TABLE: [Row; 18] = [
+const TABLE: [Row; 20] = [
     Row { module: "timestamp", may_use: &[] },
     Row { module: "id", may_use: &["timestamp"] },
     Row { module: "contact", may_use: &[] },
     Row { module: "escalation", may_use: &["timestamp", "id", "contact"] },
     Row { module: "clock", may_use: &["timestamp"] },
+    Row { module: "chance", may_use: &[] },
+    Row { module: "link", may_use: &["id"] },
+    Row { module: "metrics", may_use: &[] },
     Row { module: "sender", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "incoming", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "store", may_use: &["timestamp", "id", "contact", "escalation", "incoming"] },
@@ -27,9 +30,20 @@ const TABLE: [Row; 18] = [
     Row { module: "vonage", may_use: &["timestamp", "id", "contact", "escalation", "sender", "incoming", "clock"] },
     Row {
         module: "engine",
-        may_use: &["timestamp", "id", "contact", "escalation", "clock", "sender", "incoming", "store"],
+        may_use: &[
+            "timestamp",
+            "id",
+            "contact",
+            "escalation",
+            "clock",
+            "chance",
+            "sender",
+            "incoming",
+            "store",
+            "link",
+            "metrics",
+        ],
     },
-    Row { module: "integrations", may_use: &["timestamp", "id", "contact", "escalation", "config"] },
     Row {
         module: "http",
         may_use: &[
@@ -43,25 +57,25 @@ const TABLE: [Row; 18] = [
             "config",
             "vonage",
             "engine",
-            "integrations",
+            "link",
         ],
     },
     Row { module: "sandbox", may_use: &["timestamp", "contact", "clock"] },
     Row { module: "telemetry", may_use: &["clock"] },
-    Row { module: "shutdown", may_use: &["clock"] },
+    Row { module: "service", may_use: EVERYTHING },
     Row { module: "lib", may_use: EVERYTHING },
     Row { module: "main", may_use: EVERYTHING },
 ];
 
 /// The commands wire everything together; so do the two roots.
 const EVERYTHING: &[&str] = &["*"];
-const WIRING: [&str; 3] = ["cli", "lib", "main"];
+const WIRING: [&str; 4] = ["service", "cli", "lib", "main"];
 
 /// What is inside a module and may be named by the wiring only.
 const HIDDEN: [(&str, &str); 3] = [("store", "memory"), ("store", "sqlite"), ("store", "postgres")];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("rusqlite", &["store"]),
     ("reqwest", &["vonage", "sandbox", "cli"]),
     ("axum", &["http", "sandbox"]),
@@ -69,7 +83,8 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("tower_http", &["http", "sandbox"]),
     ("maud", &["http"]),
     ("clap", &["cli", "main"]),
-    ("serde_saphyr", &["config"]),
+    ("granit_parser", &["config"]),
+    ("serde_saphyr", &["sandbox"]),
 ];
 
 /// The outside crates that the core may name, and the words that it may not contain.

@@ -297,8 +297,14 @@ fn key(alert: &Alert, now: Timestamp, detail: Detail) -> Vec<i64> {
         Status::Escalating(Progress::Waiting { until }) => vec![4, ahead(until, -1)],
         Status::Acknowledged => vec![5],
         Status::Exhausted => vec![6],
-        Status::Resolved => vec![7, i64::from(alert.acknowledged.is_some())],
+        Status::Resolved => vec![7],
     };
+    key.push(alert.acknowledged.as_ref().map_or(-1, |acknowledgement| match acknowledgement.via {
+        Via::Read => 0,
+        Via::Reply => 1,
+        Via::Link => 2,
+        Via::Api => 3,
+    }));
     if alert.progress().is_none() && detail == Detail::Current {
         key.extend(alert.attempts.iter().map(|attempt| i64::from(attempt.tries > 0)));
         return key;
