@@ -8,6 +8,7 @@
 
 mod alerts;
 mod config;
+mod readme;
 mod records;
 mod sqlite;
 mod stores;
