@@ -292,8 +292,8 @@ fn bar(alert: &Alert, now: Timestamp) -> Option<String> {
 fn epilogue(alert: &Alert) -> String {
     let by = alert.acknowledged.as_ref().map_or("somebody", |acknowledgement| &acknowledgement.by);
     format!(
-        "\n{by} has it; nobody else is called. Now with your own people: write a callout.yaml after \
-         config/callout.example.yaml, and ask {} who would be called.\n",
+        "\n{by} has it; nobody else is called.\n\
+         Now with your own people: write callout.yaml (config/callout.example.yaml shows how), then run: {}\n",
         styled(BOLD, "callout check")
     )
 }

@@ -128,9 +128,12 @@ fn load(text: &str) {
     let environment: Environment =
         [("VONAGE_SIGNATURE_SECRET", "0123456789abcdef0123456789abcdef")].into_iter().collect();
     let overrides = Overrides::new(&Flags::default(), &environment);
-    let read_file = |path: &Path, _: usize| match path == Path::new("private.key") {
-        true => Ok(TEST_ONLY_PRIVATE_KEY.as_bytes().to_vec()),
-        false => Err(io::Error::from(io::ErrorKind::NotFound)),
+    let read_file = |path: &Path, _: usize| {
+        if path == Path::new("private.key") {
+            Ok(TEST_ONLY_PRIVATE_KEY.as_bytes().to_vec())
+        } else {
+            Err(io::Error::from(io::ErrorKind::NotFound))
+        }
     };
     let loaded = parse(Path::new("callout.yaml"), text.as_bytes(), &overrides, &environment, &read_file);
     if let Err(problems) = loaded {
@@ -150,7 +153,9 @@ fn every_configuration_in_the_readme_loads() {
     let elsewhere: Vec<&Block> =
         whole.iter().filter(|block| block.language == "yaml" && block.text.contains("application_id")).collect();
     assert!(elsewhere.len() >= 3, "each way of setting callout up is shown");
-    elsewhere.iter().for_each(|block| load(&block.text));
+    for block in elsewhere {
+        load(&block.text);
+    }
 }
 
 #[test]
