@@ -11,7 +11,7 @@ use super::tree::{Node, Value};
 use crate::escalation::Backend;
 
 const KEYS: [&str; 8] = ["server", "store", "vonage", "users", "policies", "text", "whatsapp_template", "$schema"];
-const SERVER_KEYS: [&str; 3] = ["listen", "public_url", "api_key"];
+const SERVER_KEYS: [&str; 4] = ["listen", "public_url", "api_key", "api_keys"];
 const VONAGE_KEYS: [&str; 8] = [
     "backend",
     "application_id",
@@ -56,6 +56,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
         listen,
         public_url,
         api_key,
+        api_keys: server.map_or(Written::Absent, |server| server.list("api_keys", report)),
         store,
         backend,
         vonage_url,

@@ -3,7 +3,7 @@
 use crate::contact::Channel;
 use crate::id::AttemptNumber;
 
-use super::alert::{Acknowledgement, Ending, Happening, Status, Via};
+use super::alert::{Acknowledgement, Attempt, Ending, Happening, Status, Via};
 use super::event::{Ignored, Intent, Reply, Verdict};
 use super::step::{Draft, Target};
 
@@ -17,7 +17,7 @@ impl Draft {
         if self.alert.status == Status::Resolved {
             return Verdict::Stay(Ignored::AlreadyResolved);
         }
-        if self.alert.attempt(number).is_none_or(|attempt| attempt.tries == 0) {
+        if !self.was_begun(number) {
             return Verdict::Stay(Ignored::NoSuchAttempt);
         }
         if let Some(id) = &reply.id {
@@ -65,9 +65,13 @@ impl Draft {
         };
     }
 
+    /// The same person may stand in several places of a policy.
     fn is_from_current_user(&self, number: AttemptNumber) -> bool {
-        let place = self.alert.attempt(number).and_then(|attempt| self.alert.step_of(attempt)).map(|step| step.place);
-        place.is_some() && place == self.place_of_newest()
+        let user = |attempt: &Attempt| self.alert.step_of(attempt).map(|step| &step.user);
+        match (self.alert.attempt(number), self.alert.attempts.last()) {
+            (Some(answered), Some(newest)) => user(answered) == user(newest),
+            (_, _) => false,
+        }
     }
 
     pub(super) fn acknowledge(mut self, by: &str, via: Via, channel: Option<Channel>) -> Verdict {

@@ -22,8 +22,11 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(15);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 /// How long an attempt may keep failing, while others get through, before its channel is given up.
 pub const FAILING_MAX: Duration = Duration::from_mins(1);
-/// How many failed tries of one attempt the timeline tells of; an outage may bring thousands.
-const FAILURES_SHOWN_MAX: u32 = 10;
+/// How many failed tries of one attempt the timeline tells of; an outage may bring thousands. The one
+/// for which a channel is given up is told in any case.
+const FAILURES_SHOWN_MAX: usize = 10;
+/// How many repeated sends of one attempt the timeline tells of; a process that keeps dying brings more.
+const RESENDS_SHOWN_MAX: usize = 10;
 /// How many repetitions the timeline tells of; the count goes on.
 const REPEATS_SHOWN_MAX: u32 = 20;
 /// How many of Vonage's ids are kept for one attempt.
@@ -113,6 +116,12 @@ impl Draft {
         self.alert.timeline.push_mut(entry)
     }
 
+    /// How often the timeline tells of this for an attempt.
+    pub(super) fn times_told(&self, happening: Happening, number: AttemptNumber) -> usize {
+        let is_alike = |entry: &&Entry| entry.happening == happening && entry.attempt == Some(number);
+        self.alert.timeline.iter().filter(is_alike).count()
+    }
+
     /// Whether this attempt is the one the alert is waiting for.
     pub(super) fn is_current(&self, number: AttemptNumber) -> bool {
         self.alert.progress().is_some() && self.alert.newest_attempt() == number
@@ -179,7 +188,7 @@ impl Draft {
         let Some(attempt) = self.alert.attempt_mut(current) else { return Verdict::Stay(Ignored::NoSuchAttempt) };
         attempt.tries = attempt.tries.saturating_add(1);
         let try_number = attempt.tries;
-        if why == Why::Unknown {
+        if why == Why::Unknown && self.times_told(Happening::ResentAfterRestart, current) < RESENDS_SHOWN_MAX {
             self.note(Happening::ResentAfterRestart, Some(current));
         }
         self.alert.status = Status::Escalating(Progress::Sending { until: self.now.plus(SEND_LEASE) });
@@ -198,7 +207,15 @@ impl Draft {
         self.moved()
     }
 
+    /// Whether a send of this attempt was ever begun; nothing true can be said of one that was not.
+    pub(super) fn was_begun(&self, number: AttemptNumber) -> bool {
+        self.alert.attempt(number).is_some_and(|attempt| attempt.tries > 0)
+    }
+
     fn accepted(mut self, number: AttemptNumber, id: Option<&ProviderId>) -> Verdict {
+        if !self.was_begun(number) {
+            return Verdict::Stay(Ignored::NoSuchAttempt);
+        }
         let Some(attempt) = self.alert.attempt_mut(number) else { return Verdict::Stay(Ignored::NoSuchAttempt) };
         let is_news = id.is_some_and(|id| !attempt.provider_ids.contains(id));
         if !is_news && attempt.sent_at.is_some() {
@@ -273,10 +290,11 @@ impl Draft {
         };
         attempt.failed_at = Some(now);
         attempt.failure = Some(trouble.failure.clone());
-        if try_number <= FAILURES_SHOWN_MAX {
+        let is_given_up = now.since(failing_since) >= patience && others_get_through;
+        if is_given_up || self.times_told(Happening::SendFailed, number) < FAILURES_SHOWN_MAX {
             self.note(Happening::SendFailed, Some(number)).detail = Some(trouble.failure.in_words());
         }
-        if now.since(failing_since) >= patience && others_get_through {
+        if is_given_up {
             self.end_attempt(number, Ending::Failed);
             self.advance(Target::NextStep, now, None);
         } else {

@@ -21,7 +21,7 @@ const SHAPES: &[Slip] = &[
     (
         "server: {",
         "server: [] #{",
-        &["2:9: `server` must be a mapping, not a list (its keys are listen, public_url and api_key)"],
+        &["2:9: `server` must be a mapping, not a list (its keys are listen, public_url, api_key and api_keys)"],
     ),
     (r#"store: "memory:""#, "store: [memory]", &["3:8: `store` must be a text or number, not a list"]),
     ("users: [Tony]", "users: Tony", &["16:29: `users` must be a list, not a single value"]),
