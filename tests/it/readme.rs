@@ -176,6 +176,8 @@ fn every_key_of_the_native_form_is_explained() {
     let of = |section: &'static str, keys: Vec<String>| keys.into_iter().map(move |key| format!("{section}{key}"));
     let top = keys_of("KEYS").into_iter().filter(|key| !matches!(&**key, "$schema" | "server" | "vonage" | "users"));
     let all = top.chain(of("server.", keys_of("SERVER_KEYS"))).chain(of("vonage.", keys_of("VONAGE_KEYS")));
+    let all: Vec<String> = all.collect();
+    assert!(all.len() > 14, "the keys are found");
     for key in all {
         assert!(explained.contains(&&*key), "the README does not explain the key `{key}`");
     }
@@ -377,7 +379,8 @@ fn value_of(name: &str, expression: &str) -> Option<Size> {
         };
         return Some(Size::Millis(amount * millis));
     }
-    let count = product(expression)?;
+    let number = expression.strip_prefix("NonZeroU32::new(").and_then(|rest| rest.strip_suffix(").unwrap()"));
+    let count = product(number.unwrap_or(expression))?;
     Some(if name.contains("_SECONDS_") { Size::Millis(count * 1_000) } else { Size::Count(count) })
 }
 
