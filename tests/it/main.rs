@@ -38,6 +38,7 @@ mod limits_of_an_alert;
 mod machine;
 mod planted_bugs;
 mod process;
+mod readme;
 mod records;
 mod sandbox_api;
 mod sandbox_dispatch;
