@@ -7,6 +7,7 @@ use crate::id::AlertId;
 use crate::store::{Claim, ClaimKey, Outcome, Replay, Stored, Update};
 use crate::timestamp::Timestamp;
 
+use super::courtesies::Courtesy;
 use super::turns::Turn;
 use super::{Engine, Error};
 
@@ -146,14 +147,20 @@ impl Engine {
             None => {}
         }
         let mut turn = turn;
+        let mut courtesies = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Send { attempt, try_number } => {
                     let permit = turn.take().and_then(Turn::take);
                     self.begin_send(alert.id(), attempt, try_number, permit);
                 }
+                Effect::Tell { attempt, leg, tone } => {
+                    courtesies.extend(Courtesy::tell(alert, attempt, leg, tone));
+                }
+                Effect::Revoke { attempt: _, id } => courtesies.push(Courtesy::Revoke(id)),
             }
         }
+        self.begin_courtesies(alert.id(), courtesies);
         // Nobody may be listening; that is no failure.
         let _n_listeners = self.0.changes.send(alert.id());
     }

@@ -8,6 +8,7 @@
 //! The engine decides nothing about an escalation and knows neither HTTP, nor a database, nor Vonage.
 
 mod apply;
+mod courtesies;
 mod outage;
 mod perform;
 mod raise;
@@ -42,6 +43,7 @@ pub use raise::{NewAlert, Raising};
 pub use receive::Received;
 pub use turns::IN_FLIGHT_MAX;
 
+use courtesies::Courtesies;
 use outage::Outage;
 use timers::Timers;
 use turns::Turns;
@@ -75,6 +77,7 @@ struct Shared {
     timers: Timers,
     turns: Arc<Turns>,
     outage: Outage,
+    courtesies: Courtesies,
     waking: Arc<Semaphore>,
     changes: broadcast::Sender<AlertId>,
     tracker: TaskTracker,
@@ -157,6 +160,7 @@ impl Engine {
             turns: Turns::new(settings.max_per_second),
             settings: ArcSwap::from_pointee(settings),
             outage: Outage::default(),
+            courtesies: Courtesies::new(),
             waking: Arc::new(Semaphore::new(WAKING_MAX)),
             changes: broadcast::channel(CHANGES_KEPT).0,
             tracker: TaskTracker::new(),

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::engine::{Raising, Request};
-use crate::escalation::{Alert, Via};
+use crate::escalation::{Acknowledgement, Alert, Via};
 use crate::id::AttemptNumber;
 use crate::store::{ClaimKey, Page, StatusFilter};
 
@@ -25,8 +25,6 @@ pub const BY_CHARS_MAX: usize = 100;
 /// How many alerts a list has when nobody says how many, and the most it can have.
 const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 200;
-/// Who did something when the caller does not say.
-const NOBODY_NAMED: &str = "api";
 
 pub(super) async fn raise(
     State(app): State<App>,
@@ -159,7 +157,7 @@ enum Takes {
 }
 
 fn wish(headers: &HeaderMap, bytes: &[u8], takes: Takes) -> Result<Wish, Problem> {
-    let mut wish = Wish { by: NOBODY_NAMED.into(), attempt: None };
+    let mut wish = Wish { by: Acknowledgement::NOBODY_NAMED.into(), attempt: None };
     if bytes.is_empty() {
         return Ok(wish);
     }

@@ -73,6 +73,7 @@ pub(crate) fn with_link(mut outbound: Outbound, link: &str) -> Outbound {
 pub(crate) fn senders() -> Senders {
     Senders {
         messenger: Some("108450971234567".into()),
+        messenger_category: None,
         viber_service: Some("15263".into()),
         whatsapp: Some("447700900100".into()),
         sms: Some("447700900101".into()),
