@@ -18,8 +18,6 @@ pub const KEY_BYTES_MAX: usize = 64 * 1024;
 /// The fewest characters of a signature secret that withstands guessing: 256 bits, as long as the
 /// hash of HS256 (RFC 7518, section 3.2).
 pub const SIGNATURE_SECRET_CHARS_ADVISED: usize = 32;
-/// The fewest characters of an API key that withstands guessing.
-pub const API_KEY_CHARS_ADVISED: usize = 16;
 
 /// Reads a small file in full; the second argument is the most bytes that are wanted. The
 /// configuration is handed this, so that it can be read without a disk.
@@ -130,20 +128,6 @@ pub(super) fn signature_secret(given: Given<'_>, report: &mut Report) -> Option<
         let message = format!("the signature secret has {n_chars} characters");
         let hint = format!("{SIGNATURE_SECRET_CHARS_ADVISED} or more keep others from guessing it");
         report.warning(given.place, message, hint);
-    }
-    Some(Secret::new(text))
-}
-
-pub(super) fn api_key(given: Given<'_>, report: &mut Report) -> Option<Secret> {
-    let text = given.text.trim();
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let hint = "letters, digits and punctuation without spaces, as in an HTTP header";
-        report.error_with_hint(given.place, "the API key cannot be sent as a bearer token", Some(hint.into()));
-        return None;
-    }
-    if text.len() < API_KEY_CHARS_ADVISED {
-        let message = format!("the API key has {} characters", text.len());
-        report.warning(given.place, message, format!("{API_KEY_CHARS_ADVISED} or more keep others from guessing it"));
     }
     Some(Secret::new(text))
 }

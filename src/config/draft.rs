@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use super::api_key;
 use super::channel::ChannelRules;
 use super::credential::{self, ReadFile};
 use super::environment::{Override, Overrides};
@@ -40,6 +41,7 @@ pub(super) struct Draft<'t> {
     pub(super) listen: Value<'t>,
     pub(super) public_url: Value<'t>,
     pub(super) api_key: Value<'t>,
+    pub(super) api_keys: List<'t>,
     pub(super) store: Value<'t>,
     pub(super) backend: Value<'t>,
     pub(super) vonage_url: Value<'t>,
@@ -123,10 +125,13 @@ impl Draft<'_> {
             read_or(chosen(overrides.listen.as_ref(), self.listen), LISTEN_DEFAULT, setting::listen, report);
         let public_url = chosen(overrides.public_url.as_ref(), self.public_url).given();
         let api_key = chosen(overrides.api_key.as_ref(), self.api_key).given();
+        let api_key = api_key.and_then(|given| api_key::api_key(given, listen, report));
+        let api_keys = self.api_keys.given();
         Server {
             listen,
             public_url: public_url.and_then(|given| setting::public_url(given, report)),
-            api_key: api_key.and_then(|given| credential::api_key(given, report)),
+            api_keys: api_keys.map_or_else(Vec::new, |list| api_key::api_keys(list, api_key.as_ref(), listen, report)),
+            api_key,
         }
     }
 

@@ -8,11 +8,12 @@
 //! |---|---|
 //! | bytes to a tree of texts with places, `${NAME}` replaced | `tree`, `environment` |
 //! | the keys of a form to a draft | `tutorial`, `native`, through `section` |
-//! | the draft to a [`Config`] | `draft`, with the rules of `setting`, `credential`, `sender`, [`channel`], `user`, `policy`, `wording` and `messenger` |
+//! | the draft to a [`Config`] | `draft`, with the rules of `setting`, `credential`, `api_key`, `sender`, [`channel`], `user`, `policy`, `wording` and `messenger` |
 //!
 //! [`load`] can be called again and again, on SIGHUP for example: it changes nothing but answers.
 //! Nothing here opens a store, resolves a name, listens or logs.
 
+mod api_key;
 pub mod channel;
 mod credential;
 mod draft;
@@ -40,7 +41,10 @@ use std::time::Duration;
 
 use url::Url;
 
-pub use credential::{API_KEY_CHARS_ADVISED, KEY_BYTES_MAX, ReadFile, SIGNATURE_SECRET_CHARS_ADVISED};
+pub use api_key::{
+    API_KEY_CHARS_ADVISED, API_KEY_CHARS_MAX, API_KEYS_MAX, ApiKey, KeyHash, NAME_OF_THE_ONE, Role, Roles,
+};
+pub use credential::{KEY_BYTES_MAX, ReadFile, SIGNATURE_SECRET_CHARS_ADVISED};
 pub use environment::{Environment, Flags, Overrides};
 pub use messenger::TAG_CHARS_MAX;
 pub use policy::{POLICIES_MAX, POLICY_NAME_DEFAULT, Policies, Policy, REPEAT_MAX};
@@ -86,8 +90,10 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where people and Vonage reach it from outside, without a slash at the end.
     pub public_url: Option<Box<str>>,
-    /// What callers of the API prove themselves with; made at the first start if none is given.
+    /// The key that may do everything; made at the first start if no key at all is given.
     pub api_key: Option<Secret>,
+    /// Further keys, each with its own name and roles.
+    pub api_keys: Vec<ApiKey>,
 }
 
 /// How messages get to people.

@@ -13,7 +13,7 @@ use crate::escalation::Backend;
 
 const KEYS: [&str; 9] =
     ["server", "store", "vonage", "users", "policies", "text", "whatsapp_template", "confirm", "$schema"];
-const SERVER_KEYS: [&str; 3] = ["listen", "public_url", "api_key"];
+const SERVER_KEYS: [&str; 4] = ["listen", "public_url", "api_key", "api_keys"];
 const VONAGE_KEYS: [&str; 10] = [
     "backend",
     "application_id",
@@ -62,6 +62,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
         listen,
         public_url,
         api_key,
+        api_keys: server.map_or(Written::Absent, |server| server.list("api_keys", report)),
         store,
         backend,
         vonage_url,

@@ -5,6 +5,7 @@
 //! resolved and a store is not opened.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -179,6 +180,11 @@ pub(super) fn backend(given: Given<'_>, report: &mut Report) -> Option<Backend> 
 pub(super) fn max_per_second(given: Given<'_>, report: &mut Report) -> Option<u32> {
     let hint = "messages per second; 0 for no limit";
     whole_number(given, "the rate", (0, MAX_PER_SECOND_MAX), hint, report)
+}
+
+pub(super) fn alerts_per_second(given: Given<'_>, report: &mut Report) -> Option<NonZeroU32> {
+    let hint = "alerts that this key may raise in a second; leave it out for no limit";
+    whole_number(given, "`max_per_second`", (1, MAX_PER_SECOND_MAX), hint, report).and_then(NonZeroU32::new)
 }
 
 pub(super) fn signature_age_max(given: Given<'_>, report: &mut Report) -> Option<Duration> {

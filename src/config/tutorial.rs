@@ -53,6 +53,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
         listen: Written::Absent,
         public_url: Written::Absent,
         api_key: Written::Absent,
+        api_keys: Written::Absent,
         store: Written::Absent,
         backend: Written::Absent,
         vonage_url: Written::Absent,

@@ -8,6 +8,7 @@ use crate::store::{Claim, ClaimKey, Outcome, Replay, Stored, Update};
 use crate::timestamp::Timestamp;
 
 use super::courtesies::Courtesy;
+use super::timers::Wake;
 use super::turns::Turn;
 use super::{Engine, Error};
 
@@ -69,6 +70,18 @@ impl Engine {
         self.apply_in_turn(id, event, request, None).await
     }
 
+    /// As [`Engine::apply`], and to its end even if whoever asked goes away meanwhile: what follows a
+    /// commit must not depend on a caller's patience.
+    pub(super) async fn apply_to_the_end(
+        &self,
+        id: AlertId,
+        event: Event,
+        request: Option<Request>,
+    ) -> Result<Applied, Error> {
+        let engine = self.clone();
+        self.to_the_end(async move { engine.apply(id, &event, request.as_ref()).await }).await
+    }
+
     /// As [`Engine::apply`], with a turn to send that was waited for.
     pub(super) async fn apply_in_turn(
         &self,
@@ -98,6 +111,8 @@ impl Engine {
             let claim = request.map(|request| request.claim(outcome, now));
             match self.0.store.update(&seen, Arc::new(planned.next), claim).await? {
                 Update::Updated(stored) => {
+                    // Before the next one may change the alert, so that changes are seen in their order.
+                    self.await_what_follows(Some(&seen.alert), &stored.alert);
                     drop(guard);
                     self.committed(Some(&seen.alert), &stored, planned.effects, planned.turn);
                     return Ok(Applied::Moved(stored.alert));
@@ -122,37 +137,26 @@ impl Engine {
             return Planned { turn: None, ..planned };
         };
         match step(&planned.next, &Event::TurnCame, now) {
-            Verdict::Move { next, effects } => Planned { next, effects, turn: Some(turn) },
+            Verdict::Move { next, effects } => {
+                let effects = planned.effects.into_iter().chain(effects).collect();
+                Planned { next, effects, turn: Some(turn) }
+            }
             Verdict::Stay(_) => Planned { turn: Some(turn), ..planned },
         }
     }
 
-    /// What follows a commit: the effects are performed, and the next wake-up is armed.
+    /// What is to be done after a commit: it is told of, and its effects are performed.
     pub(super) fn committed(&self, before: Option<&Alert>, stored: &Stored, effects: Vec<Effect>, turn: Option<Turn>) {
         let alert = &stored.alert;
         tell(before, alert);
         self.count(before, alert);
-        for held in self.0.outage.changed(alert) {
-            self.spawn_apply(held, Event::OutageOver);
-        }
-        match alert.progress() {
-            Some(Progress::Ready { from, .. }) if from <= self.0.clock.now() => self.0.turns.join(alert),
-            Some(_) => {
-                if before.and_then(escalation::next_wake) != escalation::next_wake(alert)
-                    && let Some(wake_at) = escalation::next_wake(alert)
-                {
-                    self.0.timers.arm(wake_at, alert.id());
-                }
-            }
-            None => {}
-        }
         let mut turn = turn;
         let mut courtesies = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Send { attempt, try_number } => {
                     let permit = turn.take().and_then(Turn::take);
-                    self.begin_send(alert.id(), attempt, try_number, permit);
+                    self.begin_send(Arc::clone(alert), attempt, try_number, permit);
                 }
                 Effect::Tell { attempt, leg, tone } => {
                     courtesies.extend(Courtesy::tell(alert, attempt, leg, tone));
@@ -165,20 +169,22 @@ impl Engine {
         let _n_listeners = self.0.changes.send(alert.id());
     }
 
-    /// Applies an event on a task of its own; a failure is told of and stops nothing else.
-    pub(super) fn spawn_apply(&self, id: AlertId, event: Event) {
-        let engine = self.clone();
-        self.0.tracker.spawn(async move {
-            if let Err(error) = engine.apply(id, &event, None).await {
-                engine.could_not(id, &error);
+    /// An open alert always has a place in the line, a timer, or a task that works on it.
+    pub(super) fn await_what_follows(&self, before: Option<&Alert>, alert: &Alert) {
+        let shared = &self.0;
+        self.observe_way(alert);
+        match alert.progress() {
+            Some(Progress::Ready { from, .. }) if from <= shared.clock.now() => return shared.turns.join(alert),
+            Some(_) => {
+                if let Some(wake_at) = escalation::next_wake(alert)
+                    && before.and_then(escalation::next_wake) != Some(wake_at)
+                {
+                    shared.timers.arm(wake_at, Wake::at_its_time(alert.id()));
+                }
             }
-        });
-    }
-
-    /// Tells the operator that work on an alert failed.
-    pub(super) fn could_not(&self, id: AlertId, error: &Error) {
-        self.0.metrics.failure();
-        tracing::error!(alert.id = %id, error = %Chain(error), "could not go on with the alert; it is taken up again later or after a restart");
+            None => {}
+        }
+        shared.turns.leave(alert.id());
     }
 
     fn ignored(&self, alert: &Alert, ignored: Ignored) {

@@ -81,7 +81,7 @@ impl Engine {
         };
         let engine = self.clone();
         let worth_until = self.0.clock.now().plus(PATIENCE);
-        self.0.tracker.spawn(async move {
+        self.spawn(async move {
             tokio::select! {
                 biased;
                 () = engine.0.stop.cancelled() => {}

@@ -14,6 +14,7 @@ mod perform;
 mod raise;
 mod receive;
 mod replies;
+mod tasks;
 mod timers;
 mod turns;
 mod wake;
@@ -45,6 +46,7 @@ pub use turns::IN_FLIGHT_MAX;
 
 use courtesies::Courtesies;
 use outage::Outage;
+use perform::Recording;
 use timers::Timers;
 use turns::Turns;
 
@@ -80,8 +82,12 @@ struct Shared {
     courtesies: Courtesies,
     waking: Arc<Semaphore>,
     changes: broadcast::Sender<AlertId>,
+    recording: Recording,
     tracker: TaskTracker,
+    /// Nothing new begins any more.
     stop: CancellationToken,
+    /// Everything ends where it stands.
+    end: CancellationToken,
 }
 
 /// What an engine is made of.
@@ -130,6 +136,9 @@ pub enum Error {
     /// Others changed the alert again and again; trying again will help.
     #[error("the alert is being changed by too many at once")]
     Contended,
+    /// The engine has stopped; whether the wish was granted shows after the next start.
+    #[error("the service has stopped")]
+    Stopped,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -163,8 +172,10 @@ impl Engine {
             courtesies: Courtesies::new(),
             waking: Arc::new(Semaphore::new(WAKING_MAX)),
             changes: broadcast::channel(CHANGES_KEPT).0,
+            recording: Recording::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
+            end: CancellationToken::new(),
         }));
         engine.take_up().await?;
         engine.begin_loops();
@@ -207,13 +218,13 @@ impl Engine {
         channel: Option<Channel>,
     ) -> Result<Arc<Alert>, Error> {
         let event = Event::Acknowledge { by: by.into(), via, channel };
-        self.apply(id, &event, None).await?.or_harmless(Ignored::AlreadyAcknowledged)
+        self.apply_to_the_end(id, event, None).await?.or_harmless(Ignored::AlreadyAcknowledged)
     }
 
     /// The problem itself is over. Saying so again is harmless.
     pub async fn resolve(&self, id: AlertId, by: &str) -> Result<Arc<Alert>, Error> {
         let event = Event::Resolve { by: by.into() };
-        self.apply(id, &event, None).await?.or_harmless(Ignored::AlreadyResolved)
+        self.apply_to_the_end(id, event, None).await?.or_harmless(Ignored::AlreadyResolved)
     }
 
     /// Goes to the next user now; does nothing when `attempt` is given and is no longer current.
@@ -225,7 +236,7 @@ impl Engine {
         request: Option<&Request>,
     ) -> Result<Arc<Alert>, Error> {
         let event = Event::NextUser { by: by.into(), attempt };
-        self.apply(id, &event, request).await?.or_harmless(Ignored::OldAttempt)
+        self.apply_to_the_end(id, event, request.cloned()).await?.or_harmless(Ignored::OldAttempt)
     }
 
     /// Tells of each alert that changes. Whoever falls behind is told so and must look for itself.
@@ -266,7 +277,15 @@ impl Engine {
                 tracing::warn!("some sends did not end in time; they are made again after the next start");
             }
         }
+        self.abandon();
         self.0.store.close().await;
+    }
+
+    /// Drops all work where it stands, as the end of the process would. What was begun is taken up by
+    /// the next engine that starts on the store.
+    pub fn abandon(&self) {
+        self.0.stop.cancel();
+        self.0.end.cancel();
     }
 
     /// Lets one at a time work on an alert in this process. Others' alerts rarely share the lock.

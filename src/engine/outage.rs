@@ -3,6 +3,10 @@
 //! One alert whose sends fail may be at fault itself; several that fail while nothing is accepted are an
 //! outage. During an outage no alert moves on; when it is over, those whose deadline passed meanwhile get
 //! a full expiry again. The failing sends go on being tried, and so tell when it is over.
+//!
+//! Which alerts fail is read off the alerts themselves, at each commit and at the start, so that every
+//! alert that counts as failing has a send to come that will tell more. Otherwise an outage could last
+//! for ever.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +30,33 @@ struct State {
     held: BTreeSet<AlertId>,
     began_at: Option<Timestamp>,
     told_at: Option<Timestamp>,
+}
+
+impl State {
+    fn reach(&self) -> Reach {
+        match self.failing.len() {
+            0 => Reach::Open,
+            1 => Reach::Doubtful,
+            _ => Reach::Blocked,
+        }
+    }
+
+    /// The latest send of the alert failed, and none of any alert has been accepted since.
+    fn is_failing(&self, alert: &Alert) -> bool {
+        let newest = alert.attempts.last().filter(|attempt| attempt.failing_since.is_some());
+        let failed_at = newest.and_then(|attempt| attempt.failed_at);
+        alert.progress().is_some() && failed_at.is_some_and(|failed_at| Some(failed_at) > self.last_accepted_at)
+    }
+
+    fn is_over(&mut self) -> Ended {
+        let since = self.told_at.take().and(self.began_at.take());
+        self.began_at = None;
+        Ended { since, held: self.release() }
+    }
+
+    fn release(&mut self) -> Vec<AlertId> {
+        std::mem::take(&mut self.held).into_iter().collect()
+    }
 }
 
 /// What the operator should be told.
@@ -76,13 +107,9 @@ impl Outage {
         self.lock().failing.len()
     }
 
-    /// The judgement on the way to Vonage as it concerns one alert.
+    /// The judgement on the way to Vonage.
     pub(super) fn reach(&self) -> Reach {
-        match self.lock().failing.len() {
-            0 => Reach::Open,
-            1 => Reach::Doubtful,
-            _ => Reach::Blocked,
-        }
+        self.lock().reach()
     }
 
     /// Something was accepted: whatever was wrong is over.
@@ -90,47 +117,49 @@ impl Outage {
         let mut state = self.lock();
         state.last_accepted_at = Some(now);
         state.failing.clear();
-        let since = state.told_at.take().and(state.began_at.take());
-        state.began_at = None;
-        Ended { since, held: std::mem::take(&mut state.held).into_iter().collect() }
+        state.is_over()
     }
 
-    /// A send failed without saying anything about the person.
-    pub(super) fn failed(&self, id: AlertId, now: Timestamp) -> Tell {
+    /// Takes notice of an alert as it was committed. Returns those that were held and no longer need to
+    /// be, because what failed is not wanted any more.
+    pub(super) fn observe(&self, alert: &Alert, now: Timestamp) -> Vec<AlertId> {
         let mut state = self.lock();
-        state.failing.insert(id);
-        let since = *state.began_at.get_or_insert(now);
-        let is_time = state.told_at.is_none_or(|told_at| now.since(told_at) >= TELL_AGAIN_AFTER);
-        if is_time {
-            state.told_at = Some(now);
-            return Tell::GoesOn { since, n_failing: state.failing.len() };
-        }
-        Tell::Nothing
-    }
-
-    /// The alert's deadline passed, and it is held where it is; unless everything is well again by now.
-    pub(super) fn hold(&self, id: AlertId) -> Holding {
-        let mut state = self.lock();
-        if state.failing.is_empty() {
-            return Holding::NoLonger;
-        }
-        state.held.insert(id);
-        Holding::Yes
-    }
-
-    /// The alert changed: perhaps its sends no longer fail, because nobody wants them any more.
-    /// Returns the alerts that are to be looked at again because nothing fails now.
-    pub(super) fn changed(&self, alert: &Alert) -> Vec<AlertId> {
-        let is_failing =
-            alert.progress().is_some() && alert.attempts.last().is_some_and(|attempt| attempt.failing_since.is_some());
-        let mut state = self.lock();
-        if is_failing || !state.failing.remove(&alert.id()) || state.failing.len() > 1 {
+        if state.is_failing(alert) {
+            state.began_at.get_or_insert(now);
+            state.failing.insert(alert.id());
             return Vec::new();
         }
-        if state.failing.is_empty() {
-            state.began_at = None;
-            state.told_at = None;
+        let was_failing = state.failing.remove(&alert.id());
+        match state.reach() {
+            Reach::Open if was_failing => state.is_over().held,
+            Reach::Doubtful if was_failing => state.release(),
+            Reach::Open | Reach::Doubtful | Reach::Blocked => Vec::new(),
         }
-        std::mem::take(&mut state.held).into_iter().collect()
+    }
+
+    /// What the operator should hear now that a send failed.
+    pub(super) fn tell(&self, now: Timestamp) -> Tell {
+        let mut state = self.lock();
+        let is_time = state.told_at.is_none_or(|told_at| now.since(told_at) >= TELL_AGAIN_AFTER);
+        match state.began_at {
+            Some(since) if is_time => {
+                state.told_at = Some(now);
+                Tell::GoesOn { since, n_failing: state.failing.len() }
+            }
+            Some(_) | None => Tell::Nothing,
+        }
+    }
+
+    /// The alert's deadline passed and was judged by `reach`; it is held where it is, unless more is
+    /// known by now.
+    pub(super) fn hold(&self, id: AlertId, reach: Reach) -> Holding {
+        let mut state = self.lock();
+        match (reach, state.reach()) {
+            (_, Reach::Blocked) | (Reach::Doubtful, Reach::Doubtful) => {
+                state.held.insert(id);
+                Holding::Yes
+            }
+            (_, Reach::Open) | (Reach::Open | Reach::Blocked, Reach::Doubtful) => Holding::NoLonger,
+        }
     }
 }

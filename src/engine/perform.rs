@@ -1,18 +1,22 @@
 //! Carrying a send out, and bringing its answer back.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::contact::Channel;
-use crate::escalation::{Alert, Event, Progress, Status, Step, Trouble};
+use crate::escalation::{Alert, Event, Failure, Progress, Status, Step, Trouble, TroubleOutcome};
 use crate::id::{AlertId, AttemptNumber, AttemptRef, ProviderId};
-use crate::sender::{Answer, Late, Outbound, SendTrouble};
-use crate::timestamp::Timestamp;
+use crate::sender::{Answer, Late, Outbound, SendTrouble, TroubleCause};
+use crate::store;
 
 use super::apply::Chain;
 use super::outage::Tell;
+use super::timers::Wake;
 use super::{Engine, Error};
 
 /// A message that goes out later than this after it was due says so (contract R8).
@@ -21,56 +25,102 @@ const LATE_AFTER: Duration = Duration::from_mins(5);
 const RECORD_AGAIN_MIN: Duration = Duration::from_millis(100);
 const RECORD_AGAIN_MAX: Duration = Duration::from_secs(5);
 
+/// The alerts whose send has an outcome that this process knows and is writing down. They are not to be
+/// sent again, however long the store takes.
+#[derive(Debug, Default)]
+pub(super) struct Recording(Mutex<HashSet<AlertId>>);
+
+impl Recording {
+    /// A critical section holds only set operations, and is never held over an await.
+    fn lock(&self) -> MutexGuard<'_, HashSet<AlertId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_known(&self, id: AlertId) -> bool {
+        self.lock().contains(&id)
+    }
+
+    fn know(&self, id: AlertId) -> Known<'_> {
+        self.lock().insert(id);
+        Known { recording: self, id }
+    }
+}
+
+/// Lasts as long as the outcome is being written down.
+struct Known<'a> {
+    recording: &'a Recording,
+    id: AlertId,
+}
+
+impl Drop for Known<'_> {
+    fn drop(&mut self) {
+        self.recording.lock().remove(&self.id);
+    }
+}
+
 impl Engine {
     /// Sends on a task of its own. The permit is held until the outcome is written down.
     pub(super) fn begin_send(
         &self,
-        id: AlertId,
+        alert: Arc<Alert>,
         attempt: AttemptNumber,
         try_number: u32,
         permit: Option<OwnedSemaphorePermit>,
     ) {
         let engine = self.clone();
-        self.0.tracker.spawn(async move {
-            if let Err(error) = engine.send(id, attempt, try_number).await {
-                engine.could_not(id, &error);
-            }
+        self.spawn(async move {
+            let wake = Wake::at_its_time(alert.id());
+            engine.look_after(wake, engine.send(alert, attempt, try_number)).await;
             drop(permit);
         });
     }
 
-    async fn send(&self, id: AlertId, attempt: AttemptNumber, try_number: u32) -> Result<(), Error> {
-        let alert = self.alert(id).await?;
+    async fn send(&self, committed: Arc<Alert>, attempt: AttemptNumber, try_number: u32) -> Result<(), Error> {
+        let id = committed.id();
+        // Somebody may have answered since; if the store cannot say so now, one message too many is better
+        // than one too few.
+        let alert = self.alert(id).await.unwrap_or(committed);
         let Some(outbound) = self.outbound(&alert, attempt, try_number) else { return Ok(()) };
-        let answer = self.0.sender.send(&outbound).await;
+        let answer = match AssertUnwindSafe(self.0.sender.send(&outbound)).catch_unwind().await {
+            Ok(answer) => answer,
+            Err(_panic) => defect(),
+        };
+        let _known = self.0.recording.know(id);
         let channel = outbound.step.shown_channel().map_or("workflow", Channel::name);
-        let now = self.0.clock.now();
-        let event = match answer {
+        match answer {
             Answer::Accepted(message) => {
                 self.0.metrics.sent(channel, "accepted");
-                self.way_is_open(now);
-                Event::Accepted { attempt, id: message }
+                self.way_is_open();
+                self.record(id, &Event::Accepted { attempt, id: message.clone() }).await?;
+                match &message {
+                    Some(message) => self.apply_parked(message).await,
+                    None => Ok(()),
+                }
             }
             Answer::Refused(failure) => {
                 self.0.metrics.sent(channel, "refused");
                 tracing::warn!(alert.id = %id, attempt, channel, failure = %failure.in_words(),
                     "Vonage refused the message; going on with the next channel");
-                Event::Refused { attempt, try_number, failure }
+                self.record(id, &Event::Refused { attempt, try_number, failure }).await
             }
             Answer::Trouble(trouble) => {
                 self.0.metrics.sent(channel, trouble.cause.name());
-                let last_accepted_at = self.0.outage.last_accepted_at();
-                self.way_is_blocked(id, &trouble, now);
-                let SendTrouble { failure, outcome, retry_after, .. } = trouble;
-                let trouble = Trouble { failure, outcome, retry_after, jitter: self.jitter(), last_accepted_at };
-                Event::Trouble { attempt, try_number, trouble }
+                let event = Event::Trouble { attempt, try_number, trouble: self.in_the_machines_words(&trouble) };
+                self.record(id, &event).await?;
+                self.tell_of_trouble(id, &trouble);
+                Ok(())
             }
-        };
-        self.record(id, &event).await?;
-        if let Event::Accepted { id: Some(message), .. } = &event {
-            self.apply_parked(message).await?;
         }
-        Ok(())
+    }
+
+    fn in_the_machines_words(&self, trouble: &SendTrouble) -> Trouble {
+        Trouble {
+            failure: trouble.failure.clone(),
+            outcome: trouble.outcome,
+            retry_after: trouble.retry_after,
+            jitter: self.jitter(),
+            last_accepted_at: self.0.outage.last_accepted_at(),
+        }
     }
 
     /// Writes down what came of a send. Whatever happened to the store meanwhile, what Vonage has done
@@ -80,13 +130,12 @@ impl Engine {
         loop {
             match self.apply(id, event, None).await {
                 Ok(_) => return Ok(()),
-                Err(error @ (Error::NoSuchAlert | Error::Impossible(_) | Error::KeyReused)) => return Err(error),
-                Err(error @ (Error::Contended | Error::Store(_))) if self.0.stop.is_cancelled() => return Err(error),
-                Err(error @ (Error::Contended | Error::Store(_))) => {
+                Err(error @ (Error::Contended | Error::Store(store::Error::Unavailable(_)))) => {
                     tracing::warn!(alert.id = %id, error = %Chain(&error), "the outcome of a send could not be written down yet; trying again");
                     self.0.clock.sleep_until(self.0.clock.now().plus(wait)).await;
                     wait = (wait * 2).min(RECORD_AGAIN_MAX);
                 }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -112,18 +161,16 @@ impl Engine {
         })
     }
 
-    fn way_is_open(&self, now: Timestamp) {
-        let ended = self.0.outage.accepted(now);
+    fn way_is_open(&self) {
+        let ended = self.0.outage.accepted(self.now());
         if let Some(since) = ended.since {
             tracing::info!(since = %since, "messages get through to Vonage again");
         }
-        for held in ended.held {
-            self.spawn_apply(held, Event::OutageOver);
-        }
+        self.wake_after_outage(ended.held);
     }
 
-    fn way_is_blocked(&self, id: AlertId, trouble: &SendTrouble, now: Timestamp) {
-        match self.0.outage.failed(id, now) {
+    fn tell_of_trouble(&self, id: AlertId, trouble: &SendTrouble) {
+        match self.0.outage.tell(self.now()) {
             Tell::GoesOn { since, n_failing } => tracing::error!(
                 alert.id = %id, since = %since, n_failing, cause = trouble.cause.name(), failure = %trouble.failure.in_words(),
                 "sends to Vonage fail; alerts are held where they are and tried again until they get through: {}",
@@ -153,9 +200,18 @@ impl Engine {
     }
 }
 
+/// The outcome of a send that callout itself failed at.
+fn defect() -> Answer {
+    Answer::Trouble(SendTrouble {
+        cause: TroubleCause::Ourselves,
+        failure: Failure { code: None, detail: "a defect of callout stopped the send".into() },
+        outcome: TroubleOutcome::Unknown,
+        retry_after: None,
+    })
+}
+
 /// What the operator can do.
 fn advice(trouble: &SendTrouble) -> &'static str {
-    use crate::sender::TroubleCause;
     match trouble.cause {
         TroubleCause::Credentials => "check the application id, the private key and the clock of this machine",
         TroubleCause::Balance => "top up the Vonage account",

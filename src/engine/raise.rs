@@ -46,14 +46,20 @@ impl Engine {
     /// Raises an alert. When this returns, the alert is as durable as the store can make it; it does not
     /// wait for a message to be sent.
     pub async fn raise(&self, new: NewAlert, request: Option<&Request>) -> Result<Raising, Error> {
+        let (engine, request) = (self.clone(), request.cloned());
+        self.to_the_end(async move { engine.raise_to_the_end(new, request.as_ref()).await }).await
+    }
+
+    async fn raise_to_the_end(&self, new: NewAlert, request: Option<&Request>) -> Result<Raising, Error> {
         for _ in 0..RAISE_AGAIN_MAX {
             let now = self.0.clock.now();
             let number = self.0.store.next_number().await?;
             let mut random = [0; 10];
             self.0.chance.fill(&mut random);
             let new = new.clone();
+            let id = AlertId::new(now, random);
             let raised = Raised {
-                id: AlertId::new(now, random),
+                id,
                 number,
                 message: new.message,
                 severity: new.severity,
@@ -68,8 +74,12 @@ impl Engine {
             let next = escalation::raise(Arc::new(raised));
             let planned = self.with_turn(Planned { next, effects: Vec::new(), turn: None }, now);
             let claim = request.map(|request| request.claim(Outcome::Created, now));
+            // Nobody may change the alert before what follows from its being raised is seen to.
+            let guard = self.turnstile(id).await;
             match self.0.store.insert(Arc::new(planned.next), claim).await? {
                 Insert::Inserted(stored) => {
+                    self.await_what_follows(None, &stored.alert);
+                    drop(guard);
                     self.committed(None, &stored, planned.effects, planned.turn);
                     return Ok(Raising::Created(stored.alert));
                 }
@@ -84,7 +94,7 @@ impl Engine {
                     None => return Err(Error::Contended),
                 },
                 Insert::Open(open) => {
-                    drop(planned.turn);
+                    drop((guard, planned.turn));
                     match self.apply(open, &Event::Repeated, request).await? {
                         Applied::Moved(alert) | Applied::Replayed(alert) => return Ok(Raising::Repeated(alert)),
                         Applied::Stayed(_, Ignored::NotOpen) => {}

@@ -3,6 +3,7 @@
 use crate::escalation::{Alert, Attempt, Backend, Event, Report, ReportStatus};
 use crate::id::{AttemptRef, ProviderId};
 use crate::incoming::{Foreign, Incoming, MessageStatus, WorkflowEnd};
+use crate::store::StatusFilter;
 
 use super::apply::Applied;
 use super::{Engine, Error};
@@ -58,6 +59,11 @@ impl Engine {
     /// Takes a webhook in. When this returns without an error, its effect is as durable as the store can
     /// make it, and it may be answered 200.
     pub async fn receive(&self, incoming: &Incoming) -> Result<Received, Error> {
+        let (engine, incoming) = (self.clone(), incoming.clone());
+        self.to_the_end(async move { engine.receive_to_the_end(&incoming).await }).await
+    }
+
+    async fn receive_to_the_end(&self, incoming: &Incoming) -> Result<Received, Error> {
         let mut received = self.route(incoming).await?;
         if received == Received::Unmatched {
             received = self.keep_for_later(incoming).await?;
@@ -85,12 +91,14 @@ impl Engine {
             Incoming::Status(_) | Incoming::Message(_) | Incoming::Foreign(_) => return Ok(Received::Unmatched),
         };
         self.0.store.park(id, incoming, self.0.clock.now()).await?;
-        // The attempt may have become known while this was being kept; then nobody else will come for it.
-        if self.0.store.find_message(id).await?.is_some() {
-            self.apply_parked(id).await?;
-            return Ok(Received::Effective);
+        // The attempt may have become known while this was being kept. Whoever made it known may have
+        // looked too early to find this, or may even have cleared it away with what came before it.
+        if self.0.store.find_message(id).await?.is_none() {
+            return Ok(Received::Parked);
         }
-        Ok(Received::Parked)
+        let received = self.route(incoming).await?;
+        self.apply_parked(id).await?;
+        Ok(received)
     }
 
     async fn take_status(&self, status: &MessageStatus) -> Result<Received, Error> {
@@ -147,7 +155,7 @@ impl Engine {
         let (Some(channel), Some(to), Some(_)) = (status.channel, &status.to, &status.workflow) else {
             return Ok(None);
         };
-        for id in self.0.store.find_address(channel, to, UNKNOWN_LOOKED_AT_MAX).await? {
+        for id in self.0.store.find_address(channel, to, &NOT_RESOLVED, UNKNOWN_LOOKED_AT_MAX).await? {
             let alert = self.alert(id).await?;
             let was_lost = |attempt: &Attempt| {
                 attempt.unknown > 0
@@ -169,6 +177,9 @@ impl Engine {
         Ok(self.0.store.get(reference.alert).await?.map(|stored| stored.alert))
     }
 }
+
+/// A report still counts for alerts of these statuses.
+const NOT_RESOLVED: [StatusFilter; 3] = [StatusFilter::Escalating, StatusFilter::Exhausted, StatusFilter::Acknowledged];
 
 /// How many alerts that messaged an address are looked at for an attempt whose outcome is unknown.
 const UNKNOWN_LOOKED_AT_MAX: usize = 100;

@@ -3,17 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::escalation::{Alert, Attempt, Event, Intent, Reply, Status};
-use crate::id::{AlertId, AttemptNumber, ShortCode};
-use crate::incoming::InboundMessage;
+use aws_lc_rs::digest;
 
+use crate::escalation::{Alert, Attempt, Event, Intent, Reply};
+use crate::id::{AlertId, AttemptNumber, ProviderId, ShortCode};
+use crate::incoming::InboundMessage;
+use crate::store::{ClaimKey, StatusFilter};
+
+use super::apply::Request;
 use super::receive::Received;
 use super::{Engine, Error};
 
 /// A reply may bear a time this long before the message it answers: Vonage's times have whole seconds,
 /// and its clock is not ours.
 const CLOCKS_APART_MAX: Duration = Duration::from_mins(1);
-/// How many alerts that messaged an address are looked at for the one that is meant.
+/// How many open alerts that messaged an address are looked at for one that was sent before the reply was
+/// written. A reply is hardly ever older than this many alerts.
 const LOOKED_AT_MAX: usize = 200;
 /// How many characters of a reply are read; no code stands further on.
 const READ_CHARS_MAX: usize = 4_096;
@@ -33,6 +38,12 @@ struct Meant {
 
 impl Engine {
     pub(super) async fn take_message(&self, message: &InboundMessage) -> Result<Received, Error> {
+        let once = message.id.as_ref().map(once);
+        if let Some(once) = &once
+            && self.0.store.claimed(&once.key).await?.is_some()
+        {
+            return Ok(Received::Ineffective);
+        }
         let meaning = meaning_of(message);
         let Some(meant) = self.meant(message, &meaning).await? else {
             tracing::info!(channel = message.channel.name(), "a message came in that answers no alert");
@@ -44,7 +55,7 @@ impl Engine {
         }
         let reply = Reply { id: message.id.clone(), channel: message.channel, intent: meaning.intent };
         let event = Event::Replied { attempt: meant.attempt, reply };
-        Ok(Received::from(&self.apply(meant.id, &event, None).await?))
+        Ok(Received::from(&self.apply(meant.id, &event, once.as_ref()).await?))
     }
 
     /// The first that fits: a code, the quoted message, the newest alert that messaged this address.
@@ -66,19 +77,31 @@ impl Engine {
                 return Ok(answered_attempt(&alert, message).map(|attempt| Meant { id: reference.alert, attempt }));
             }
         }
-        for id in self.0.store.find_address(message.channel, &message.from, LOOKED_AT_MAX).await? {
+        let statuses: &[StatusFilter] = match meaning.intent {
+            Intent::Acknowledge | Intent::NextUser | Intent::OptOut => {
+                &[StatusFilter::Escalating, StatusFilter::Exhausted]
+            }
+            Intent::Resolve => &[StatusFilter::Escalating, StatusFilter::Exhausted, StatusFilter::Acknowledged],
+        };
+        for id in self.0.store.find_address(message.channel, &message.from, statuses, LOOKED_AT_MAX).await? {
             let alert: Arc<Alert> = self.alert(id).await?;
-            let is_open = match alert.status {
-                Status::Escalating(_) | Status::Exhausted => true,
-                Status::Acknowledged => meaning.intent == Intent::Resolve,
-                Status::Resolved => false,
-            };
-            if is_open && let Some(attempt) = answered_attempt(&alert, message) {
+            if let Some(attempt) = answered_attempt(&alert, message) {
                 return Ok(Some(Meant { id, attempt }));
             }
         }
         Ok(None)
     }
+}
+
+/// A reply that is delivered a second time must not be taken for an answer to the next alert, which is
+/// the newest one by then. So it is claimed like a request with an idempotency key.
+fn once(message: &ProviderId) -> Request {
+    let name = format!("inbound message {message}");
+    let mut hash = [0; 32];
+    for (byte, from) in hash.iter_mut().zip(digest::digest(&digest::SHA256, name.as_bytes()).as_ref()) {
+        *byte = *from;
+    }
+    Request { key: ClaimKey(hash), fingerprint: hash }
 }
 
 fn reaches(alert: &Alert, attempt: &Attempt, message: &InboundMessage) -> bool {

@@ -13,31 +13,57 @@ use crate::clock::Clock;
 use crate::id::AlertId;
 use crate::timestamp::Timestamp;
 
+/// Whom to wake, and what to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Wake {
+    pub(super) id: AlertId,
+    pub(super) why: WakeWhy,
+}
+
+/// Why an alert is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum WakeWhy {
+    /// It may be time for something.
+    ItsTime,
+    /// The process before this one ended while it was being sent.
+    SenderLost,
+    /// It was held, and what held it is over.
+    OutageOver,
+}
+
+impl Wake {
+    pub(super) const fn at_its_time(id: AlertId) -> Self {
+        Self { id, why: WakeWhy::ItsTime }
+    }
+}
+
+type Heap = BinaryHeap<Reverse<(Timestamp, Wake)>>;
+
 /// The wake-ups that this process will bring.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    heap: Mutex<BinaryHeap<Reverse<(Timestamp, AlertId)>>>,
+    heap: Mutex<Heap>,
     earlier: Notify,
 }
 
 impl Timers {
     /// A critical section holds only heap operations, and is never held over an await.
-    fn lock(&self) -> MutexGuard<'_, BinaryHeap<Reverse<(Timestamp, AlertId)>>> {
+    fn lock(&self) -> MutexGuard<'_, Heap> {
         self.heap.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn arm(&self, wake_at: Timestamp, id: AlertId) {
+    pub(super) fn arm(&self, wake_at: Timestamp, wake: Wake) {
         let mut heap = self.lock();
         let is_earliest = heap.peek().is_none_or(|Reverse((earliest, _))| wake_at < *earliest);
-        heap.push(Reverse((wake_at, id)));
+        heap.push(Reverse((wake_at, wake)));
         drop(heap);
         if is_earliest {
             self.earlier.notify_one();
         }
     }
 
-    pub(super) fn arm_all(&self, entries: impl Iterator<Item = (Timestamp, AlertId)>) {
-        self.lock().extend(entries.map(Reverse));
+    pub(super) fn arm_all(&self, entries: impl IntoIterator<Item = (Timestamp, Wake)>) {
+        self.lock().extend(entries.into_iter().map(Reverse));
         self.earlier.notify_one();
     }
 
@@ -47,7 +73,7 @@ impl Timers {
     }
 
     /// Waits for the earliest wake-up and takes what is due then, at most `limit` of it.
-    pub(super) async fn due(&self, clock: &dyn Clock, limit: usize) -> Vec<AlertId> {
+    pub(super) async fn due(&self, clock: &dyn Clock, limit: usize) -> Vec<Wake> {
         loop {
             // Registered before the look at the heap, so that no earlier entry in between is missed.
             let earlier = self.earlier.notified();
@@ -66,12 +92,12 @@ impl Timers {
         }
     }
 
-    fn take_due(&self, now: Timestamp, limit: usize) -> Vec<AlertId> {
+    fn take_due(&self, now: Timestamp, limit: usize) -> Vec<Wake> {
         let mut due = Vec::new();
         let mut heap = self.lock();
         while due.len() < limit && heap.peek().is_some_and(|Reverse((wake_at, _))| *wake_at <= now) {
-            if let Some(Reverse((_, id))) = heap.pop() {
-                due.push(id);
+            if let Some(Reverse((_, wake))) = heap.pop() {
+                due.push(wake);
             }
         }
         due

@@ -52,25 +52,31 @@ enum Order {
     Later,
 }
 
-/// The right to send once. Given back when it is dropped unused.
+/// The right to send once. Given back when it is dropped unused, unless a later one has been given out:
+/// then the pace has gone on, and a turn given back late would let two sends through at one moment.
 #[derive(Debug)]
 pub(super) struct Turn {
     turns: Arc<Turns>,
-    used: Option<OwnedSemaphorePermit>,
-    cost_micros: i64,
+    unused: Option<OwnedSemaphorePermit>,
+    free_before_micros: i64,
+    free_after_micros: i64,
 }
 
 impl Turn {
     /// Uses the right up; the permit that comes back must be held while the send is on its way.
     pub(super) fn take(mut self) -> Option<OwnedSemaphorePermit> {
-        self.used.take()
+        self.unused.take()
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if self.used.is_some() {
-            self.turns.lock().free_at_micros -= self.cost_micros;
+        if self.unused.is_some() {
+            let mut line = self.turns.lock();
+            if line.free_at_micros == self.free_after_micros {
+                line.free_at_micros = self.free_before_micros;
+            }
+            drop(line);
             self.turns.changed.notify_one();
         }
     }
@@ -127,6 +133,14 @@ impl Turns {
         self.changed.notify_one();
     }
 
+    /// Takes an alert out of the line, if it is there: it is not to be sent any more.
+    pub(super) fn leave(&self, id: AlertId) {
+        let mut line = self.lock();
+        if let Some(rank) = line.ranks.remove(&id) {
+            line.by_rank.remove(&rank);
+        }
+    }
+
     /// A turn right now, if nobody is waiting and the pace allows it.
     pub(super) fn try_take(self: &Arc<Self>, now: Timestamp) -> Option<Turn> {
         let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok()?;
@@ -140,8 +154,10 @@ impl Turns {
         if line.free_at_micros > now_micros {
             return None;
         }
-        line.free_at_micros = line.free_at_micros.max(now_micros - SLACK_MICROS.min(cost_micros)) + cost_micros;
-        Some(Turn { turns: Arc::clone(self), used: Some(permit), cost_micros })
+        let free_before_micros = line.free_at_micros;
+        line.free_at_micros = free_before_micros.max(now_micros - SLACK_MICROS.min(cost_micros)) + cost_micros;
+        let free_after_micros = line.free_at_micros;
+        Some(Turn { turns: Arc::clone(self), unused: Some(permit), free_before_micros, free_after_micros })
     }
 
     /// The next alert in line together with its turn; waits until there is both.
@@ -156,7 +172,15 @@ impl Turns {
             let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok()?;
             match self.pop(permit, clock.now()) {
                 Popped::Turn(id, turn) => return Some((id, turn)),
-                Popped::TooSoon(free_at) => clock.sleep_until(free_at).await,
+                Popped::TooSoon(free_at) => {
+                    // A turn that is given back or a new pace may make it sooner.
+                    let changed = self.changed.notified();
+                    tokio::select! {
+                        biased;
+                        () = changed => {}
+                        () = clock.sleep_until(free_at) => {}
+                    }
+                }
                 Popped::Nobody => {}
             }
         }

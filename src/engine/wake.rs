@@ -1,23 +1,33 @@
 //! The door of the clock: taking up after a start, waking alerts, handing out turns, tidying.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::escalation::{Event, Ignored, Progress};
+use futures_util::{FutureExt, StreamExt, stream};
+
+use crate::escalation::{Alert, Event, Ignored, Progress, RETRY_AFTER_MAX, Reach};
 use crate::id::AlertId;
+use crate::store::Armed;
+use crate::timestamp::Timestamp;
 
 use super::apply::{Applied, Chain};
 use super::outage::Holding;
+use super::timers::{Wake, WakeWhy};
 use super::turns::Turn;
 use super::{Engine, Error, IDEMPOTENCY_KEPT, PARKED_KEPT, WAKING_MAX};
 
 /// How many alerts are taken up at a time.
 const TAKE_UP_PAGE: usize = 10_000;
-/// How long to wait before an alert is woken again that could not be worked on.
-const WAKE_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How often what has served its time is forgotten.
+/// How many alerts are read at the same time when they are taken up.
+const LEARNING_MAX: usize = 64;
+/// How long to wait before work begins again that a defect stopped.
+const WORK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long to wait before looking again whether the known outcome of a send is written down.
+const RECORDED_BY: Duration = Duration::from_secs(1);
+/// How often what was left lying is tidied up; for the first time right after the start.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
-/// How much is forgotten at a time, so that nothing waits long for it.
+/// How much is tidied up at a time, so that nothing waits long for it.
 const TIDY_PAGE: usize = 500;
 
 impl Engine {
@@ -25,6 +35,7 @@ impl Engine {
     /// sent is not being sent by anybody now, and is made ready to be sent again.
     pub(super) async fn take_up(&self) -> Result<(), Error> {
         let shared = &self.0;
+        let now = shared.clock.now();
         let mut after = None;
         let mut n_armed = 0_usize;
         loop {
@@ -32,13 +43,16 @@ impl Engine {
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             n_armed += page.len();
-            let is_lost = |sending: bool| sending && shared.store.is_sole_owner();
-            shared
-                .timers
-                .arm_all(page.iter().filter(|armed| !is_lost(armed.sending)).map(|armed| (armed.wake_at, armed.id)));
-            for armed in page.iter().filter(|armed| is_lost(armed.sending)) {
-                self.spawn_apply(armed.id, Event::SenderLost);
-            }
+            let looking = stream::iter(&page);
+            looking.for_each_concurrent(LEARNING_MAX, |armed| self.learn_of_failing(armed, now)).await;
+            let is_lost = |armed: &Armed| armed.sending && shared.store.is_sole_owner();
+            shared.timers.arm_all(page.iter().map(|armed| {
+                if is_lost(armed) {
+                    (now, Wake { id: armed.id, why: WakeWhy::SenderLost })
+                } else {
+                    (armed.wake_at, Wake::at_its_time(armed.id))
+                }
+            }));
         }
         if n_armed > 0 {
             tracing::info!(n_armed, "took up the alerts that were escalating before the start");
@@ -46,17 +60,41 @@ impl Engine {
         Ok(())
     }
 
+    /// An outage outlives a restart: what was failing when the process before ended counts as failing
+    /// until something is accepted. Whoever waits for a retry is due within the longest wait before one,
+    /// so that nobody else needs to be read, and two are enough for the judgement.
+    async fn learn_of_failing(&self, armed: &Armed, now: Timestamp) {
+        let may_be_failing = armed.wake_at <= now.plus(RETRY_AFTER_MAX) && self.0.outage.reach() != Reach::Blocked;
+        if may_be_failing && let Ok(alert) = self.alert(armed.id).await {
+            self.observe_way(&alert);
+        }
+    }
+
     pub(super) fn begin_loops(&self) {
         for work in [Work::Wake, Work::HandOutTurns, Work::Tidy] {
             let engine = self.clone();
-            self.0.tracker.spawn(async move {
+            self.spawn(async move {
                 let stop = engine.0.stop.clone();
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => {}
-                    () = engine.work(work) => {}
+                    () = engine.work_always(work) => {}
                 }
             });
+        }
+    }
+
+    /// A defect in one round of the work must not end it: nobody would be called any more.
+    async fn work_always(&self, work: Work) {
+        loop {
+            match AssertUnwindSafe(self.work(work)).catch_unwind().await {
+                Ok(()) => return,
+                Err(_panic) => {
+                    self.0.metrics.failure();
+                    tracing::error!(?work, "a defect of callout stopped the work on all alerts; it begins again");
+                    self.0.clock.sleep_until(self.now().plus(WORK_AGAIN_AFTER)).await;
+                }
+            }
         }
     }
 
@@ -70,79 +108,103 @@ impl Engine {
 
     async fn wake_what_is_due(&self) {
         loop {
-            for id in self.0.timers.due(self.0.clock.as_ref(), WAKING_MAX).await {
+            for wake in self.0.timers.due(self.0.clock.as_ref(), WAKING_MAX).await {
                 let Ok(permit) = Arc::clone(&self.0.waking).acquire_owned().await else { return };
                 let engine = self.clone();
-                self.0.tracker.spawn(async move {
-                    engine.wake(id).await;
+                self.spawn(async move {
+                    engine.look_after(wake, engine.wake(wake)).await;
                     drop(permit);
                 });
             }
         }
     }
 
-    async fn wake(&self, id: AlertId) {
-        match self.look_at_the_clock(id).await {
-            Ok(()) => {}
-            Err(error @ (Error::NoSuchAlert | Error::Impossible(_) | Error::KeyReused)) => self.could_not(id, &error),
-            Err(error @ (Error::Contended | Error::Store(_))) => {
-                self.could_not(id, &error);
-                self.0.timers.arm(self.0.clock.now().plus(WAKE_AGAIN_AFTER), id);
+    async fn wake(&self, wake: Wake) -> Result<(), Error> {
+        let id = wake.id;
+        let alert = self.alert(id).await?;
+        let now = self.now();
+        let Some(progress) = alert.progress() else { return Ok(()) };
+        match (progress, wake.why) {
+            (Progress::Ready { from, .. }, _) => {
+                if from <= now {
+                    self.0.turns.join(&alert);
+                }
             }
+            (Progress::Sending { .. }, _) if self.0.recording.is_known(id) => {
+                self.0.timers.arm(now.plus(RECORDED_BY), Wake::at_its_time(id));
+            }
+            (Progress::Sending { .. }, WakeWhy::SenderLost) => {
+                self.apply(id, &Event::SenderLost, None).await?;
+            }
+            (Progress::Waiting { .. }, WakeWhy::OutageOver) => {
+                self.apply(id, &Event::OutageOver, None).await?;
+            }
+            (Progress::Sending { .. } | Progress::Waiting { .. }, _) => self.look_at_the_clock(id).await?,
         }
+        Ok(())
     }
 
     async fn look_at_the_clock(&self, id: AlertId) -> Result<(), Error> {
-        let alert = self.alert(id).await?;
-        match alert.progress() {
-            None => Ok(()),
-            Some(Progress::Ready { from, .. }) => {
-                if from <= self.0.clock.now() {
-                    self.0.turns.join(&alert);
-                }
-                Ok(())
-            }
-            Some(Progress::Sending { .. } | Progress::Waiting { .. }) => {
-                let event = Event::TimePassed { reach: self.0.outage.reach() };
-                if let Applied::Stayed(_, Ignored::Held) = self.apply(id, &event, None).await?
-                    && self.0.outage.hold(id) == Holding::NoLonger
-                {
-                    self.spawn_apply(id, Event::OutageOver);
-                }
-                Ok(())
-            }
+        let reach = self.0.outage.reach();
+        if let Applied::Stayed(_, Ignored::Held) = self.apply(id, &Event::TimePassed { reach }, None).await?
+            && self.0.outage.hold(id, reach) == Holding::NoLonger
+        {
+            self.wake_after_outage(vec![id]);
+        }
+        Ok(())
+    }
+
+    /// Takes notice of what a commit says about the way to Vonage.
+    pub(super) fn observe_way(&self, alert: &Alert) {
+        let held = self.0.outage.observe(alert, self.now());
+        self.wake_after_outage(held);
+    }
+
+    /// Lets alerts go on whose deadline passed during an outage.
+    pub(super) fn wake_after_outage(&self, held: Vec<AlertId>) {
+        if !held.is_empty() {
+            let now = self.now();
+            let wakes = held.into_iter().map(|id| (now, Wake { id, why: WakeWhy::OutageOver }));
+            self.0.timers.arm_all(wakes);
         }
     }
 
     async fn hand_out_turns(&self) {
         while let Some((id, turn)) = self.0.turns.next(self.0.clock.as_ref()).await {
             let engine = self.clone();
-            self.0.tracker.spawn(async move { engine.have_turn(id, turn).await });
+            self.spawn(async move {
+                engine.look_after(Wake::at_its_time(id), engine.have_turn(id, turn)).await;
+            });
         }
     }
 
-    async fn have_turn(&self, id: AlertId, turn: Turn) {
-        if let Err(error) = self.apply_in_turn(id, &Event::TurnCame, None, Some(turn)).await {
-            self.could_not(id, &error);
-            self.0.timers.arm(self.0.clock.now().plus(WAKE_AGAIN_AFTER), id);
+    async fn have_turn(&self, id: AlertId, turn: Turn) -> Result<(), Error> {
+        if self.0.stop.is_cancelled() {
+            return Ok(());
         }
+        self.apply_in_turn(id, &Event::TurnCame, None, Some(turn)).await?;
+        Ok(())
     }
 
     async fn tidy_up(&self) {
         loop {
-            let now = self.0.clock.now();
-            self.0.clock.sleep_until(now.plus(TIDY_EVERY)).await;
             if let Err(error) = self.tidy().await {
-                tracing::warn!(error = %Chain(&error), "what has served its time could not be forgotten; trying again in a minute");
+                tracing::warn!(error = %Chain(&error), "what was left lying could not be tidied up; trying again in a minute");
             }
+            self.0.clock.sleep_until(self.now().plus(TIDY_EVERY)).await;
         }
     }
 
+    /// Applies the webhooks that a lost process or a failing store left parked, and forgets what has
+    /// served its time.
     async fn tidy(&self) -> Result<(), Error> {
+        for known in self.0.store.parked_and_known(TIDY_PAGE).await? {
+            self.apply_parked(&known).await?;
+        }
         let now = self.0.clock.now();
         let before = |kept: Duration| {
             let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
-            crate::timestamp::Timestamp::from_millis(now.as_millis().saturating_sub(kept))
+            Timestamp::from_millis(now.as_millis().saturating_sub(kept))
         };
         while self.0.store.tidy(before(IDEMPOTENCY_KEPT), before(PARKED_KEPT), TIDY_PAGE).await? >= TIDY_PAGE {}
         Ok(())

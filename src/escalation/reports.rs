@@ -1,5 +1,6 @@
 //! What status webhooks do to an alert.
 
+use crate::contact::Channel;
 use crate::id::AttemptNumber;
 
 use super::alert::{Attempt, Ending, Failure, Happening, LegMessage, ReportStatus, Status, Via};
@@ -33,16 +34,22 @@ impl Draft {
         outcome: WorkflowOutcome,
         messages: &[Report],
     ) -> Verdict {
+        if !self.was_begun(number) {
+            return Verdict::Stay(Ignored::NoSuchAttempt);
+        }
         let mut news = News::No(Ignored::AlreadyKnown);
-        for report in messages {
+        // A read first, so that the failure of another message does not call the next user before it.
+        let (reads, others): (Vec<_>, Vec<_>) =
+            messages.iter().partition(|message| message.status == ReportStatus::Read);
+        for report in reads.into_iter().chain(others) {
             if self.take_report(number, report) == News::Yes {
                 news = News::Yes;
             }
         }
-        if outcome == WorkflowOutcome::Error && self.is_current(number) && self.was_begun(number) {
+        if outcome == WorkflowOutcome::Error && self.is_current(number) {
             let failure = Failure { code: None, detail: "Dispatch ended the workflow with an error".into() };
             self.was_sent(number);
-            self.fail(number, Ending::Undeliverable, Happening::Undeliverable, &failure);
+            self.fail(number, Ending::Undeliverable, Happening::Undeliverable, &failure, None);
             news = News::Yes;
         }
         match news {
@@ -145,14 +152,24 @@ impl Draft {
     fn message_failed(&mut self, number: AttemptNumber, report: &Report, ending: Ending, happening: Happening) {
         let unexplained = Failure { code: None, detail: "Vonage gave no reason".into() };
         let failure = report.failure.as_ref().unwrap_or(&unexplained);
+        let channel = self.channel_of(number, report.leg);
         if self.is_of_last_leg(number, report) {
-            self.fail(number, ending, happening, failure);
+            self.fail(number, ending, happening, failure, channel);
         } else {
-            let channel = self.channel_of(number, report.leg);
-            let entry = self.note(happening, Some(number));
-            entry.channel = channel;
-            entry.detail = Some(failure.in_words());
+            self.note_failure(number, happening, failure, channel);
         }
+    }
+
+    fn note_failure(
+        &mut self,
+        number: AttemptNumber,
+        happening: Happening,
+        failure: &Failure,
+        channel: Option<Channel>,
+    ) {
+        let entry = self.note(happening, Some(number));
+        entry.channel = channel;
+        entry.detail = Some(failure.in_words());
     }
 
     /// Whether no channel of the step follows the one that a report is about.
@@ -161,11 +178,18 @@ impl Draft {
         step.is_none_or(|step| step.legs().count() <= usize::from(report.leg) + 1)
     }
 
-    fn fail(&mut self, number: AttemptNumber, ending: Ending, happening: Happening, failure: &Failure) {
+    fn fail(
+        &mut self,
+        number: AttemptNumber,
+        ending: Ending,
+        happening: Happening,
+        failure: &Failure,
+        channel: Option<Channel>,
+    ) {
         let is_current = self.is_current(number);
         self.end_attempt(number, ending);
         self.set_failure(number, failure);
-        self.note(happening, Some(number)).detail = Some(failure.in_words());
+        self.note_failure(number, happening, failure, channel);
         if is_current {
             self.advance(Target::NextStep, self.now, None);
         }

@@ -22,8 +22,11 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(15);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 /// How long an attempt may keep failing, while others get through, before its channel is given up.
 pub const FAILING_MAX: Duration = Duration::from_mins(1);
-/// How many failed tries of one attempt the timeline tells of; an outage may bring thousands.
-const FAILURES_SHOWN_MAX: u32 = 10;
+/// How many failed tries of one attempt the timeline tells of; an outage may bring thousands. The one
+/// for which a channel is given up is told in any case.
+const FAILURES_SHOWN_MAX: usize = 10;
+/// How many repeated sends of one attempt the timeline tells of; a process that keeps dying brings more.
+const RESENDS_SHOWN_MAX: usize = 10;
 /// How many repetitions the timeline tells of; the count goes on.
 const REPEATS_SHOWN_MAX: u32 = 20;
 /// How many of Vonage's ids are kept for one attempt.
@@ -182,7 +185,7 @@ impl Draft {
         let Some(attempt) = self.alert.attempt_mut(current) else { return Verdict::Stay(Ignored::NoSuchAttempt) };
         attempt.tries = attempt.tries.saturating_add(1);
         let try_number = attempt.tries;
-        if why == Why::Unknown {
+        if why == Why::Unknown && self.times_told(Happening::ResentAfterRestart, current) < RESENDS_SHOWN_MAX {
             self.note(Happening::ResentAfterRestart, Some(current));
         }
         self.alert.status = Status::Escalating(Progress::Sending { until: self.now.plus(SEND_LEASE) });
@@ -288,10 +291,11 @@ impl Draft {
         };
         attempt.failed_at = Some(now);
         attempt.failure = Some(trouble.failure.clone());
-        if try_number <= FAILURES_SHOWN_MAX {
+        let is_given_up = now.since(failing_since) >= patience && others_get_through;
+        if is_given_up || self.times_told(Happening::SendFailed, number) < FAILURES_SHOWN_MAX {
             self.note(Happening::SendFailed, Some(number)).detail = Some(trouble.failure.in_words());
         }
-        if now.since(failing_since) >= patience && others_get_through {
+        if is_given_up {
             self.end_attempt(number, Ending::Failed);
             self.advance(Target::NextStep, now, None);
         } else {

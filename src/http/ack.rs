@@ -1,12 +1,14 @@
 //! The acknowledge page (contract R11): a link shows the alert and one button; only the button
 //! acknowledges, because messengers and mail scanners open links by themselves.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, html};
 
 use crate::engine;
@@ -15,11 +17,17 @@ use crate::id::AttemptNumber;
 use crate::link::Token;
 
 use super::App;
+use super::auth::sha256;
 use super::problem::Problem;
 
 /// Nothing is loaded, nothing is run, nothing is framed; the one form goes back to where it came from.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// The page's own style is let in by its hash, so that no other can be put in.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let style = STANDARD.encode(sha256(STYLE.as_bytes()));
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+});
 
 pub(super) async fn show(
     State(app): State<App>,
@@ -62,8 +70,7 @@ async fn opened(app: &App, path: Result<Path<String>, PathRejection>) -> Result<
 fn page(status: StatusCode, markup: &Markup) -> Response {
     let headers = [
         (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, POLICY.as_str()),
         (HeaderName::from_static("x-robots-tag"), "noindex, nofollow"),
     ];
     (status, headers, Html(markup.clone().into_string())).into_response()

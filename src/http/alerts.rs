@@ -1,18 +1,18 @@
 //! The calls on alerts.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 
 use crate::engine::{Raising, Request};
-use crate::escalation::{Acknowledgement, Alert, Via};
+use crate::escalation::{Alert, Via};
 use crate::id::AttemptNumber;
 use crate::store::{ClaimKey, Page, StatusFilter};
 
 use super::App;
-use super::auth::sha256;
+use super::auth::{Caller, sha256};
 use super::extract::{ALERT_BODY_MAX, AlertPath, Body, Fields, Query, object};
 use super::new_alert;
 use super::problem::{FieldError, Problem};
@@ -28,10 +28,11 @@ const LIST_MAX: usize = 200;
 
 pub(super) async fn raise(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Body(bytes): Body<ALERT_BODY_MAX>,
 ) -> Result<Response, Problem> {
-    let request = idempotency(&headers, "POST /alerts", &bytes)?;
+    let request = idempotency(&caller, &headers, "POST /alerts", &bytes)?;
     let settings = app.settings();
     let new = new_alert::read(object(&headers, &bytes)?, &settings.policies, &settings.channel_rules)?;
     let (status, alert) = match app.engine().raise(new, request.as_ref()).await? {
@@ -114,32 +115,35 @@ const STATUSES: [(&str, StatusFilter); 4] = [
 
 pub(super) async fn acknowledge(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     AlertPath(id): AlertPath,
     headers: HeaderMap,
     Body(bytes): Body<ALERT_BODY_MAX>,
 ) -> Result<Response, Problem> {
-    let wish = wish(&headers, &bytes, Takes::By)?;
+    let wish = wish(&caller, &headers, &bytes, Takes::By)?;
     Ok(shown(&*app.engine().acknowledge(id, &wish.by, Via::Api, None).await?))
 }
 
 pub(super) async fn resolve(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     AlertPath(id): AlertPath,
     headers: HeaderMap,
     Body(bytes): Body<ALERT_BODY_MAX>,
 ) -> Result<Response, Problem> {
-    let wish = wish(&headers, &bytes, Takes::By)?;
+    let wish = wish(&caller, &headers, &bytes, Takes::By)?;
     Ok(shown(&*app.engine().resolve(id, &wish.by).await?))
 }
 
 pub(super) async fn escalate(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     AlertPath(id): AlertPath,
     headers: HeaderMap,
     Body(bytes): Body<ALERT_BODY_MAX>,
 ) -> Result<Response, Problem> {
-    let request = idempotency(&headers, &format!("POST /alerts/{id}/escalate"), &bytes)?;
-    let wish = wish(&headers, &bytes, Takes::ByAndAttempt)?;
+    let request = idempotency(&caller, &headers, &format!("POST /alerts/{id}/escalate"), &bytes)?;
+    let wish = wish(&caller, &headers, &bytes, Takes::ByAndAttempt)?;
     Ok(shown(&*app.engine().escalate(id, &wish.by, wish.attempt, request.as_ref()).await?))
 }
 
@@ -156,8 +160,8 @@ enum Takes {
     ByAndAttempt,
 }
 
-fn wish(headers: &HeaderMap, bytes: &[u8], takes: Takes) -> Result<Wish, Problem> {
-    let mut wish = Wish { by: Acknowledgement::NOBODY_NAMED.into(), attempt: None };
+fn wish(caller: &Caller, headers: &HeaderMap, bytes: &[u8], takes: Takes) -> Result<Wish, Problem> {
+    let mut wish = Wish { by: caller.name().into(), attempt: None };
     if bytes.is_empty() {
         return Ok(wish);
     }
@@ -179,14 +183,14 @@ fn wish(headers: &HeaderMap, bytes: &[u8], takes: Takes) -> Result<Wish, Problem
     if errors.is_empty() { Ok(wish) } else { Err(Problem::invalid(errors)) }
 }
 
-/// The request's name, if it carries an `Idempotency-Key`.
-fn idempotency(headers: &HeaderMap, call: &str, body: &[u8]) -> Result<Option<Request>, Problem> {
+/// The request's name, if it carries an `Idempotency-Key`. Those of different callers never meet.
+fn idempotency(caller: &Caller, headers: &HeaderMap, call: &str, body: &[u8]) -> Result<Option<Request>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key.len()));
     match (key, values.next()) {
         (Some(key), None) => {
-            let name = format!("{call}\n{key}");
+            let name = format!("{}\n{call}\n{key}", caller.name());
             Ok(Some(Request { key: ClaimKey(sha256(name.as_bytes())), fingerprint: sha256(body) }))
         }
         (_, _) => Err(Problem::bad_request("An Idempotency-Key has 1 to 255 visible characters and is sent once.")),

@@ -1,26 +1,125 @@
-//! Who may call: the bearer key of the API.
+//! Who may call: the keys of the API and their roles.
+//!
+//! A key that is sent is compared with all keys, in a time that tells nothing. A wrong key and none at
+//! all are answered alike, and too many of either are told to wait: each address for itself, and all
+//! together. Whoever sends a valid key is not held up by that, wherever it comes from. What keeps keys
+//! from being guessed is their length; the limit keeps a stranger from filling the log and the
+//! processor.
+//!
+//! The address is that of the connection. What a proxy says in a header is not believed: anybody can
+//! write such a header.
 
-use aws_lc_rs::{constant_time, digest};
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest;
+use axum::extract::{ConnectInfo, OriginalUri, Request, State};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::config::{ApiKey, KeyHash, Role};
+use crate::timestamp::Timestamp;
+
 use super::App;
+use super::pace::{Pace, PaceOfEach};
 use super::problem::Problem;
 
-/// A key, kept as its hash, so that comparing takes the same time whatever is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiKey([u8; 32]);
+/// How many requests without a valid key an address may make in a second, and at once after a quiet
+/// time; what is beyond is answered 429.
+pub const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// See [`FAILURES_PER_SECOND`].
+pub const FAILURES_BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
+/// The same for all addresses together.
+pub const ALL_FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).unwrap();
+/// See [`ALL_FAILURES_PER_SECOND`].
+pub const ALL_FAILURES_BURST: NonZeroU32 = NonZeroU32::new(200).unwrap();
+/// How many addresses are remembered for having failed.
+pub const FAILED_ADDRESSES_MAX: usize = 10_000;
 
-impl ApiKey {
-    /// The key that must be sent.
-    pub fn new(key: &str) -> Self {
-        Self(sha256(key.as_bytes()))
+/// The keys of the API.
+#[derive(Debug)]
+pub struct Keys(Vec<Known>);
+
+#[derive(Debug)]
+struct Known {
+    key: ApiKey,
+    raising: Option<(Pace, Mutex<Timestamp>)>,
+}
+
+impl Keys {
+    /// Takes the keys that are valid from now on.
+    pub fn new(keys: impl IntoIterator<Item = ApiKey>) -> Self {
+        let known = |key: ApiKey| {
+            let pace = key.max_per_second.map(|max| Pace::new(max, max));
+            Known { key, raising: pace.map(|pace| (pace, Mutex::new(Timestamp::EPOCH))) }
+        };
+        Self(keys.into_iter().map(known).collect())
     }
 
-    fn is(&self, sent: &str) -> bool {
-        constant_time::verify_slices_are_equal(&self.0, &sha256(sent.as_bytes())).is_ok()
+    /// The key that was sent. All are looked at, so that the time says nothing of the place.
+    fn find(&self, sent: &str) -> Option<&Known> {
+        let sent = KeyHash::of(sent);
+        self.0.iter().fold(None, |found, known| if known.key.hash.is(&sent) { Some(known) } else { found })
+    }
+}
+
+impl Known {
+    /// Whether another alert may be raised with this key now.
+    fn may_raise(&self, now: Timestamp) -> bool {
+        let Some((pace, due)) = &self.raising else { return true };
+        pace.allows(&mut due.lock().unwrap_or_else(PoisonError::into_inner), now)
+    }
+}
+
+/// Whose key came with the request.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(Arc<str>);
+
+impl Caller {
+    /// The key's name.
+    pub(super) fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Counts the requests that came without a valid key.
+#[derive(Debug)]
+pub(super) struct Failures(Mutex<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    of_each: PaceOfEach<Origin>,
+    of_all: PaceOfEach<()>,
+}
+
+impl Failures {
+    /// None so far.
+    pub(super) fn new() -> Self {
+        let of_each = PaceOfEach::new(Pace::new(FAILURES_PER_SECOND, FAILURES_BURST), FAILED_ADDRESSES_MAX);
+        let of_all = PaceOfEach::new(Pace::new(ALL_FAILURES_PER_SECOND, ALL_FAILURES_BURST), 1);
+        Self(Mutex::new(Counted { of_each, of_all }))
+    }
+
+    /// Counts one; tells whether there have been too many.
+    fn are_too_many(&self, origin: Origin, now: Timestamp) -> bool {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !(counted.of_each.allows(origin, now) && counted.of_all.allows((), now))
+    }
+}
+
+/// Where a request comes from. An owner of an IPv6 network has it whole, so that it counts as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Origin(Option<IpAddr>);
+
+impl Origin {
+    fn of(request: &Request) -> Self {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        Self(peer.map(|ConnectInfo(peer)| match peer.ip().to_canonical() {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        }))
     }
 }
 
@@ -33,13 +132,51 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// Lets a request through that carries the key.
-pub(super) async fn require_key(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Lets a request through that carries a key which may do what it asks for.
+pub(super) async fn require_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    match admit(&app, &request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn admit(app: &App, request: &Request) -> Result<Caller, Problem> {
     let settings = app.settings();
-    match bearer(request.headers()) {
-        Some(sent) if settings.api_key.is(sent) => next.run(request).await,
-        Some(_) => Problem::unauthorized("The API key is not one of this service.").into_response(),
-        None => Problem::unauthorized("Send the API key as `Authorization: Bearer <key>`.").into_response(),
+    let now = app.engine().now();
+    let sent = bearer(request.headers());
+    let Some(known) = sent.and_then(|sent| settings.keys.find(sent)) else {
+        return Err(if app.failures().are_too_many(Origin::of(request), now) {
+            Problem::too_many("Too many requests came without a valid API key.")
+        } else if sent.is_some() {
+            Problem::unauthorized("The API key is not one of this service.")
+        } else {
+            Problem::unauthorized("Send the API key as `Authorization: Bearer <key>`.")
+        });
+    };
+    let name = &known.key.name;
+    let role = needed(request);
+    if !known.key.roles.allow(role) {
+        let role = role.name();
+        return Err(Problem::forbidden(format!("The API key `{name}` may not do this; the role `{role}` is needed.")));
+    }
+    if role == Role::Raise && !known.may_raise(now) {
+        return Err(Problem::too_many("This API key has raised as many alerts as it may in a second."));
+    }
+    Ok(Caller(Arc::clone(name)))
+}
+
+/// What a key must be allowed to do. Whatever is neither looking nor raising counts as answering, so
+/// that a path which is added one day is not open to keys that were made for less.
+fn needed(request: &Request) -> Role {
+    let original = request.extensions().get::<OriginalUri>();
+    let path = original.map_or_else(|| request.uri().path(), |OriginalUri(uri)| uri.path());
+    match *request.method() {
+        Method::GET | Method::HEAD => Role::Read,
+        _ if path.trim_end_matches('/') == "/alerts" => Role::Raise,
+        _ => Role::Answer,
     }
 }
 

@@ -8,6 +8,7 @@ mod extract;
 mod health;
 mod listen;
 mod new_alert;
+mod pace;
 mod problem;
 mod view;
 mod webhooks;
@@ -19,13 +20,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::config::Policies;
 use crate::config::channel::ChannelRules;
@@ -33,11 +33,14 @@ use crate::engine::Engine;
 use crate::vonage::SignatureSecret;
 
 pub use alerts::{BY_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX};
-pub use auth::ApiKey;
+pub use auth::{
+    ALL_FAILURES_BURST, ALL_FAILURES_PER_SECOND, FAILED_ADDRESSES_MAX, FAILURES_BURST, FAILURES_PER_SECOND, Keys,
+};
 pub use extract::{ALERT_BODY_MAX, WEBHOOK_BODY_MAX};
 pub use listen::{CONNECTIONS_MAX, HEADER_TIMEOUT, serve};
 pub use new_alert::{DEDUP_KEY_CHARS_MAX, LINK_CHARS_MAX, MESSAGE_CHARS_MAX, SOURCE_CHARS_MAX};
 
+use auth::Failures;
 use problem::Problem;
 
 /// The longest that a request may take, body and answer together. Vonage waits 15 seconds for the answer
@@ -52,6 +55,7 @@ pub struct App(Arc<Shared>);
 struct Shared {
     engine: Engine,
     settings: ArcSwap<Settings>,
+    failures: Failures,
     stop: CancellationToken,
 }
 
@@ -62,16 +66,18 @@ pub struct Settings {
     pub policies: Policies,
     /// The rules for users that are posted with an alert.
     pub channel_rules: ChannelRules,
-    /// The key that callers must send.
-    pub api_key: ApiKey,
+    /// The keys of the API.
+    pub keys: Arc<Keys>,
     /// The secrets that webhooks may be signed with; none means that signatures are not asked for.
     pub signature_secrets: Vec<SignatureSecret>,
+    /// How old a webhook's signature may be; none means any age.
+    pub signature_age_max: Option<Duration>,
 }
 
 impl App {
     /// Streams end when `stop` is cancelled.
     pub fn new(engine: Engine, settings: Settings, stop: CancellationToken) -> Self {
-        Self(Arc::new(Shared { engine, settings: ArcSwap::from_pointee(settings), stop }))
+        Self(Arc::new(Shared { engine, settings: ArcSwap::from_pointee(settings), failures: Failures::new(), stop }))
     }
 
     /// Takes new settings; they count for requests from now on.
@@ -85,6 +91,10 @@ impl App {
 
     fn settings(&self) -> Arc<Settings> {
         self.0.settings.load_full()
+    }
+
+    fn failures(&self) -> &Failures {
+        &self.0.failures
     }
 
     fn stop(&self) -> CancellationToken {
@@ -115,11 +125,8 @@ pub fn router(app: App) -> Router {
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(ALERT_BODY_MAX.max(WEBHOOK_BODY_MAX)))
         .layer(middleware::from_fn(within_time))
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::map_response(guard))
         .with_state(app)
 }
 
@@ -136,6 +143,24 @@ async fn within_time(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => Problem::timeout().into_response(),
     }
+}
+
+/// What browsers are told with each answer, beside what the answer says itself: to take it for what it
+/// is called, to load and run nothing, to show it in no frame and to no other site, and to tell no other
+/// site of its address, which may hold a token.
+const GUARDS: [(HeaderName, HeaderValue); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
+async fn guard(mut response: Response) -> Response {
+    for (name, value) in GUARDS {
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
 }
 
 fn panicked(_panic: Box<dyn Any + Send>) -> Response {

@@ -13,6 +13,8 @@ use crate::store;
 
 /// How long a caller should wait before trying again when the store is unavailable, in seconds.
 const RETRY_AFTER_SECONDS: &str = "5";
+/// How long a caller should wait who comes too often, in seconds. Every limit allows something each second.
+const SLOW_DOWN_SECONDS: &str = "1";
 
 /// An error as a caller sees it. Boxed, because it travels in many results and is rare.
 #[derive(Debug)]
@@ -83,6 +85,17 @@ impl Problem {
     pub(super) fn unauthorized(detail: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "An API key is needed", detail)
             .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"callout\"")
+    }
+
+    /// The key that came with the request may not do what is asked for.
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "The API key may not do this", detail)
+    }
+
+    /// It comes too often.
+    pub(super) fn too_many(detail: &'static str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)
+            .with_header(header::RETRY_AFTER, SLOW_DOWN_SECONDS)
     }
 
     /// A webhook's signature is wrong; sending it again would not help.
@@ -157,6 +170,7 @@ impl From<engine::Error> for Problem {
                 detail: "This Idempotency-Key was used for another request; use a new key for each request.".into(),
             }]),
             engine::Error::Contended => Self::unavailable("The alert is being changed by too many at once."),
+            engine::Error::Stopped => Self::unavailable("The service is stopping."),
             engine::Error::Store(store::Error::Unavailable(source)) => {
                 tracing::error!(error = %source, "the store is unavailable; the request was answered 503");
                 Self::unavailable("The store is unavailable, so nothing can be promised.")

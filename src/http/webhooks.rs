@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 
+use crate::clock::system_now;
 use crate::vonage::{SignatureError, signature, webhook};
 
 use super::App;
@@ -39,16 +40,21 @@ fn verify(app: &App, headers: &HeaderMap, bytes: &Bytes) -> Result<(), Problem> 
     }
     let values = headers.get_all(header::AUTHORIZATION).iter().map(header::HeaderValue::as_bytes);
     match signature::verify(values, bytes, &settings.signature_secrets) {
-        Ok(()) => Ok(()),
+        Ok(genuine) => match settings.signature_age_max {
+            Some(age) if !genuine.is_fresh(system_now(), age) => refuse(app, SignatureError::TooOld),
+            Some(_) | None => Ok(()),
+        },
         Err(SignatureError::Missing) => {
             app.engine().metrics().webhook("unsigned", "refused");
             tracing::warn!("a webhook without a signature was answered 503, so that Vonage sends it again, signed");
             Err(Problem::unsigned())
         }
-        Err(error) => {
-            app.engine().metrics().webhook("forged", "refused");
-            tracing::warn!(reason = %error, "a webhook with a wrong signature was refused; check the signature secret if it was Vonage's");
-            Err(Problem::bad_signature("The webhook's signature does not fit this service's secret or the body."))
-        }
+        Err(error) => refuse(app, error),
     }
+}
+
+fn refuse(app: &App, error: SignatureError) -> Result<(), Problem> {
+    app.engine().metrics().webhook("forged", "refused");
+    tracing::warn!(reason = %error, "a webhook with a wrong signature was refused; check the signature secret if it was Vonage's");
+    Err(Problem::bad_signature("The webhook's signature does not fit this service's secret or the body."))
 }

@@ -26,7 +26,7 @@ use super::order::Order;
 use super::problem::{Problem, REFUSALS};
 use super::sent::{Api, Origin};
 use super::world::{Beginning, Update, World};
-use super::{REQUESTS_MAX, Request, Sandbox};
+use super::{Request, Sandbox};
 use crate::clock::system_now;
 use crate::timestamp::Timestamp;
 
@@ -145,10 +145,7 @@ impl Sandbox {
             }
         };
         let answered = answer.status().map(|status| status.as_u16());
-        if state.requests.len() >= REQUESTS_MAX {
-            state.requests.pop_front();
-        }
-        state.requests.push_back(Request { at: now, api, answered, body: bytes });
+        state.remember(Request { at: now, api, answered, body: bytes });
         let slow = state.world.faults.lasting(Fault::Slow);
         let instance = state.world.id();
         (answer, slow, instance)

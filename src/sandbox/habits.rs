@@ -1,6 +1,7 @@
 //! What a person does with a message: the part of the outside world that no provider controls.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::contact::{Address, Channel};
@@ -55,13 +56,19 @@ pub struct Arrival {
     pub press: Option<Press>,
 }
 
-/// Words that are written back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Words that are written back. Its `Debug` does not show them.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     /// How long after the message arrived.
     pub after: Duration,
     /// The words.
     pub text: Box<str>,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Reply").field("after", &self.after).finish_non_exhaustive()
+    }
 }
 
 /// A press of a button.

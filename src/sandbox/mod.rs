@@ -73,6 +73,8 @@ use crate::timestamp::Timestamp;
 
 /// The most requests that are remembered; the oldest are forgotten first.
 pub const REQUESTS_MAX: usize = 10_000;
+/// The most bytes of bodies that are kept with them.
+pub const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a caller may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests may go on after the stand-in was told to stop.
@@ -230,6 +232,7 @@ struct State {
     world: World,
     outbox: Outbox,
     requests: VecDeque<Request>,
+    request_bytes: usize,
 }
 
 impl State {
@@ -237,6 +240,15 @@ impl State {
     fn advance(&mut self, now: Timestamp) {
         self.world.pass(now, self.outbox.room());
         self.collect(now);
+    }
+
+    fn remember(&mut self, request: Request) {
+        self.request_bytes += request.body.len();
+        self.requests.push_back(request);
+        while self.requests.len() > REQUESTS_MAX || self.request_bytes > REQUEST_BYTES_MAX {
+            let Some(oldest) = self.requests.pop_front() else { break };
+            self.request_bytes -= oldest.body.len();
+        }
     }
 
     fn collect(&mut self, now: Timestamp) {
@@ -274,7 +286,7 @@ impl Sandbox {
     pub fn new(options: Options, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let client = post::client().map_err(Error::Client)?;
         let world = World::new(options.people, options.faults, options.ids);
-        let state = State { world, outbox: Outbox::default(), requests: VecDeque::new() };
+        let state = State { world, outbox: Outbox::default(), requests: VecDeque::new(), request_bytes: 0 };
         let shared = Shared {
             webhooks: options.webhooks,
             secret: options.signature_secret,
@@ -340,6 +352,7 @@ impl Sandbox {
         state.world.forget();
         state.outbox.forget();
         state.requests.clear();
+        state.request_bytes = 0;
         drop(state);
         self.shared.stir();
     }
@@ -423,5 +436,28 @@ impl Sandbox {
         state.collect(now);
         drop(state);
         self.shared.stir();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remember(body: &Bytes, n_requests: usize) -> State {
+        let world = World::new(People::default(), Faults::default(), Ids::Seeded(1));
+        let mut state = State { world, outbox: Outbox::default(), requests: VecDeque::new(), request_bytes: 0 };
+        for _ in 0..n_requests {
+            let at = Timestamp::EPOCH;
+            state.remember(Request { at, api: Api::Messages, answered: Some(202), body: body.clone() });
+        }
+        state
+    }
+
+    #[test]
+    fn the_oldest_requests_are_forgotten_by_number_and_by_size() {
+        assert_eq!(remember(&Bytes::new(), REQUESTS_MAX + 3).requests.len(), REQUESTS_MAX);
+        let body = Bytes::from(vec![b' '; api::BODY_BYTES_MAX]);
+        let fitting = REQUEST_BYTES_MAX / body.len();
+        assert_eq!(remember(&body, fitting + 3).requests.len(), fitting);
     }
 }

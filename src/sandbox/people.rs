@@ -120,6 +120,9 @@ impl Reader {
     }
 
     fn file(&mut self, tree: &Value) -> People {
+        if tree.is_null() {
+            return People::default();
+        }
         let Some(map) = tree.as_object() else {
             self.wrong("", "must begin with `people:` and a list");
             return People::default();

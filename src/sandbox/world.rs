@@ -443,3 +443,81 @@ impl Workflow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::order::Form;
+    use super::super::sent::{SENT_BYTES_MAX, SENT_MAX};
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_millis(1_772_331_307_000);
+
+    fn world() -> World {
+        World::new(People::default(), Faults::default(), Ids::Seeded(1))
+    }
+
+    fn send(world: &mut World, body: &Bytes) -> Arc<str> {
+        let order = Order {
+            channel: Channel::Sms,
+            to: "447700900001".into(),
+            from: "447700900101".into(),
+            text: Some("x".into()),
+            form: Form::Free,
+            buttons: Vec::new(),
+            ttl: None,
+            client_ref: None,
+            webhook_url: None,
+            shape: Shape::V1,
+        };
+        let origin = Origin { body: body.clone(), application: None };
+        world.accept_message(order, origin, START, Beginning::Natural)
+    }
+
+    #[test]
+    fn the_oldest_messages_are_forgotten_by_number_with_all_that_was_to_happen() {
+        let mut world = world();
+        let first = send(&mut world, &Bytes::new());
+        for _ in 0..SENT_MAX {
+            send(&mut world, &Bytes::new());
+        }
+        assert_eq!(world.sent().from(1).first().map(|sent| sent.number), Some(2));
+        assert_eq!(world.agenda.len(), 2 * SENT_MAX);
+        assert!(!world.report(&first, Status::Read, START));
+    }
+
+    #[test]
+    fn the_oldest_messages_are_forgotten_by_size() {
+        let (mut world, body) = (world(), Bytes::from(vec![b' '; 1 << 20]));
+        for _ in 0..SENT_BYTES_MAX / body.len() + 2 {
+            send(&mut world, &body);
+        }
+        assert_eq!(world.sent().from(1).first().map(|sent| sent.number), Some(3));
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_webhooks_nothing_happens_until_there_is() {
+        let mut world = world();
+        send(&mut world, &Bytes::new());
+        let later = START.plus(Duration::from_mins(1));
+        world.pass(later, 1);
+        assert_eq!((world.take_webhooks().len(), world.agenda.len()), (1, 1));
+        world.pass(later, 1);
+        assert_eq!((world.take_webhooks().len(), world.agenda.len()), (1, 0));
+    }
+
+    #[test]
+    fn only_so_many_messages_of_people_are_remembered() {
+        let mut world = world();
+        let words = Words::Text("hello".into());
+        let (channel, from) = (Channel::Whatsapp, "447700900001");
+        let inbound = Inbound { channel, from, to: None, words: &words, context: None, at: START };
+        let first = world.reply(&inbound);
+        assert_eq!(world.mark_read(&first), Update::Done);
+        for _ in 0..INBOUND_MAX {
+            world.reply(&inbound);
+        }
+        assert_eq!(world.mark_read(&first), Update::Unknown);
+    }
+}

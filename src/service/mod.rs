@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chance::{Chance, SystemChance};
 use crate::clock::{Clock, system_now};
-use crate::config::{Config, Secret, StoreChoice};
+use crate::config::{ApiKey, Config, Secret, StoreChoice};
 use crate::contact::Channel;
 use crate::engine::{self, Engine, Parts};
-use crate::http::{self, ApiKey, App};
+use crate::http::{self, App, Keys};
 use crate::metrics::Metrics;
 use crate::sender::Sender;
 use crate::store::{MemoryStore, OpenError, SqliteStore, Store};
@@ -31,7 +31,7 @@ pub struct Service {
     engine: Engine,
     app: App,
     sender: Arc<VonageSender>,
-    api_key: Secret,
+    api_key: Option<Secret>,
     stop: CancellationToken,
 }
 
@@ -79,10 +79,7 @@ impl Service {
         let address = config.server.listen;
         let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
         let chance: Arc<dyn Chance> = Arc::new(SystemChance::new());
-        let api_key = match &config.server.api_key {
-            Some(key) => key.clone(),
-            None => KeyFile::of(config).read_or_make(chance.as_ref())?,
-        };
+        let api_key = the_one_key(config, chance.as_ref())?;
         let store = open(config)?;
         let sender = Arc::new(VonageSender::new(vonage_settings(config)?, system_now)?);
         let outgoing: Arc<dyn Sender> = Arc::<VonageSender>::clone(&sender);
@@ -96,7 +93,7 @@ impl Service {
         })
         .await?;
         let stop = CancellationToken::new();
-        let app = App::new(engine.clone(), http_settings(config, &api_key)?, stop.clone());
+        let app = App::new(engine.clone(), http_settings(config, api_key.as_ref())?, stop.clone());
         tell_of_risks(config);
         Ok(Self { listener, engine, app, sender, api_key, stop })
     }
@@ -111,15 +108,15 @@ impl Service {
         &self.engine
     }
 
-    /// The key that callers must send.
-    pub fn api_key(&self) -> &Secret {
-        &self.api_key
+    /// The key that could do everything when the service started, unless there were only others.
+    pub fn api_key(&self) -> Option<&Secret> {
+        self.api_key.as_ref()
     }
 
     /// Takes a configuration that was read again. Running alerts keep their frozen plans.
     pub fn reload(&self, config: &Config) -> Result<(), Error> {
-        let api_key = config.server.api_key.as_ref().unwrap_or(&self.api_key);
-        let http_settings = http_settings(config, api_key)?;
+        let api_key = the_one_key(config, &SystemChance::new())?;
+        let http_settings = http_settings(config, api_key.as_ref())?;
         self.sender.reload(vonage_settings(config)?)?;
         self.engine.set(engine_settings(config));
         self.app.set(http_settings);
@@ -177,13 +174,24 @@ fn engine_settings(config: &Config) -> engine::Settings {
     engine::Settings { max_per_second: config.vonage.max_per_second, public_url: config.server.public_url.clone() }
 }
 
-fn http_settings(config: &Config, api_key: &Secret) -> Result<http::Settings, Error> {
+/// The key that may do everything: the one that is given, or one that is made where none is given at all.
+fn the_one_key(config: &Config, chance: &dyn Chance) -> Result<Option<Secret>, KeyFileError> {
+    match &config.server.api_key {
+        Some(key) => Ok(Some(key.clone())),
+        None if config.server.api_keys.is_empty() => KeyFile::of(config).read_or_make(chance).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn http_settings(config: &Config, api_key: Option<&Secret>) -> Result<http::Settings, Error> {
     let secrets = config.vonage.signature_secrets.iter();
+    let keys = api_key.map(ApiKey::the_one).into_iter().chain(config.server.api_keys.iter().cloned());
     Ok(http::Settings {
         policies: config.policies.clone(),
         channel_rules: config.channel_rules(),
-        api_key: ApiKey::new(api_key.reveal()),
+        keys: Arc::new(Keys::new(keys)),
         signature_secrets: secrets.map(|secret| SignatureSecret::new(secret.reveal())).collect::<Result<_, _>>()?,
+        signature_age_max: config.vonage.signature_age_max,
     })
 }
 

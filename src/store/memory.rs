@@ -157,11 +157,21 @@ impl Store for MemoryStore {
         Ok(AlertNumber(self.shelves().newest_number))
     }
 
-    async fn find_address(&self, channel: Channel, address: &Address, limit: usize) -> Result<Vec<AlertId>, Error> {
+    async fn find_address(
+        &self,
+        channel: Channel,
+        address: &Address,
+        statuses: &[StatusFilter],
+        limit: usize,
+    ) -> Result<Vec<AlertId>, Error> {
         let shelves = self.shelves();
         let Some(numbers) = shelves.reached.get(&(channel, address.reveal().into())) else { return Ok(Vec::new()) };
         let ids = numbers.iter().rev().filter_map(|number| shelves.by_number.get(number));
-        Ok(ids.take(limit).copied().collect())
+        let has_status = |id: &&AlertId| {
+            let kept = shelves.alerts.get(id);
+            kept.is_some_and(|kept| statuses.contains(&StatusFilter::of(kept.alert.status)))
+        };
+        Ok(ids.filter(has_status).take(limit).copied().collect())
     }
 
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
@@ -183,6 +193,12 @@ impl Store for MemoryStore {
         let shelves = self.shelves();
         let places = shelves.parked_under.get(id).into_iter().flatten();
         Ok(places.filter_map(|place| shelves.parked.get(place)).map(|parked| parked.incoming.clone()).collect())
+    }
+
+    async fn parked_and_known(&self, limit: usize) -> Result<Vec<ProviderId>, Error> {
+        let shelves = self.shelves();
+        let known = shelves.parked_under.keys().filter(|id| shelves.messages.contains_key(*id));
+        Ok(known.take(limit).cloned().collect())
     }
 
     async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {

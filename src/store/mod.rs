@@ -58,8 +58,15 @@ pub trait Store: Send + Sync + 'static {
     /// The greatest number given to an alert so far; zero before the first.
     async fn newest_number(&self) -> Result<AlertNumber, Error>;
 
-    /// Alerts that have messaged this address on this channel and are not resolved, newest first.
-    async fn find_address(&self, channel: Channel, address: &Address, limit: usize) -> Result<Vec<AlertId>, Error>;
+    /// Alerts that have messaged this address on this channel and have one of these statuses, newest
+    /// first. Resolved alerts are not found, whatever is asked for.
+    async fn find_address(
+        &self,
+        channel: Channel,
+        address: &Address,
+        statuses: &[StatusFilter],
+        limit: usize,
+    ) -> Result<Vec<AlertId>, Error>;
 
     /// Keeps a webhook that no attempt is known for yet, under the id by which it may be found later.
     /// The oldest are forgotten beyond [`PARKED_MAX`].
@@ -67,6 +74,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// The webhooks kept under an id, oldest first.
     async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error>;
+
+    /// Ids with webhooks kept under them although the attempt is known by now: whoever was to apply them
+    /// was lost before it could.
+    async fn parked_and_known(&self, limit: usize) -> Result<Vec<ProviderId>, Error>;
 
     /// Forgets the webhooks kept under an id.
     async fn unpark(&self, id: &ProviderId) -> Result<(), Error>;

@@ -5,11 +5,13 @@
 //! page on signed webhooks calls it optional: without it, one captured token would make any body look
 //! genuine. Both are compared in constant time.
 //!
-//! Deliberately not checked: the age (`iat`; Vonage repeats a webhook for a day, and nobody says
-//! whether it signs anew; what comes twice has no effect here), `exp` (there is none), and who the
+//! The age (`iat`) is for the caller to judge ([`Genuine::is_fresh`]), and is not judged unless the
+//! configuration asks for it: Vonage repeats a webhook for a day, and nobody says whether it signs anew;
+//! what comes twice has no effect here. Deliberately not checked: `exp` (there is none), and who the
 //! token says it is from (whoever has the secret can write that).
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -17,6 +19,8 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
+use crate::timestamp::Timestamp;
 
 /// The most bytes of a token. Vonage's have about 600.
 pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
@@ -71,6 +75,9 @@ pub enum SignatureError {
     /// The token does not say which body it belongs to.
     #[error("the token carries no payload_hash")]
     NoPayloadHash,
+    /// The token was signed too long ago, where the configuration asks for its age.
+    #[error("the token was signed too long ago, or by a clock that is far ahead")]
+    TooOld,
     /// The body is not the one that was signed; a proxy may have rewritten it.
     #[error("the body is not the one that was signed")]
     BodyChanged,
@@ -88,8 +95,24 @@ impl SignatureError {
             Self::OwnRules => "own_rules",
             Self::WrongSignature => "wrong_signature",
             Self::NoPayloadHash => "no_payload_hash",
+            Self::TooOld => "too_old",
             Self::BodyChanged => "body_changed",
         }
+    }
+}
+
+/// A webhook that one of our secrets has signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Genuine {
+    /// When it was signed (`iat`), where the token says so.
+    pub signed_at: Option<Timestamp>,
+}
+
+impl Genuine {
+    /// Whether it was signed at most `age` ago, or at most as far ahead by the signer's clock. Vonage repeats
+    /// a webhook for 24 hours, and nobody says whether each time with a new token.
+    pub fn is_fresh(&self, now: Timestamp, age: Duration) -> bool {
+        self.signed_at.is_some_and(|signed_at| now.since(signed_at) <= age && signed_at.since(now) <= age)
     }
 }
 
@@ -101,14 +124,14 @@ pub fn verify<'a>(
     authorization: impl IntoIterator<Item = &'a [u8]>,
     body: &[u8],
     secrets: &[SignatureSecret],
-) -> Result<(), SignatureError> {
+) -> Result<Genuine, SignatureError> {
     let token = bearer_token(authorization)?;
     check_header(token)?;
     let claims =
         secrets.iter().find_map(|secret| signed_claims(token, secret)).ok_or(SignatureError::WrongSignature)??;
     let claimed = claims.payload_hash.filter(|hash| !hash.is_empty()).ok_or(SignatureError::NoPayloadHash)?;
     match verify_slices_are_equal(claimed.to_ascii_lowercase().as_bytes(), hash(body).as_bytes()) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(Genuine { signed_at: claims.iat.as_ref().and_then(moment) }),
         Err(_unequal) => Err(SignatureError::BodyChanged),
     }
 }
@@ -161,6 +184,14 @@ fn check_header(token: &str) -> Result<(), SignatureError> {
 struct Claims {
     #[serde(default)]
     payload_hash: Option<Box<str>>,
+    /// Seconds since 1970; read as any number, because a strange one must not make a webhook invalid.
+    #[serde(default)]
+    iat: Option<serde_json::Value>,
+}
+
+fn moment(seconds: &serde_json::Value) -> Option<Timestamp> {
+    let whole = seconds.as_i64()?;
+    Some(Timestamp::from_millis(whole.saturating_mul(1_000)))
 }
 
 /// The claims, where this secret made the signature; an error where it did, and they cannot be read.

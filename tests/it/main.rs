@@ -1,5 +1,6 @@
 //! Every test that looks at callout from the outside, in one program.
 #![expect(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
@@ -8,15 +9,37 @@
 
 mod alerts;
 mod config;
+mod engine_courtesies;
+mod engine_escalation;
+mod engine_frail;
+mod engine_pace;
+mod engine_repair;
+mod engine_replies;
+mod engine_restart;
+mod engine_stage;
+mod engine_trouble;
+mod engine_webhooks;
 mod every_path;
+mod layering;
+mod limits_of_an_alert;
 mod machine;
+mod planted_bugs;
 mod records;
+mod sandbox_api;
+mod sandbox_dispatch;
+mod sandbox_faults;
+mod sandbox_people;
+mod sandbox_stage;
+mod sandbox_webhooks;
 mod scenarios;
+mod settled;
 mod sqlite;
 mod stores;
+mod strangers;
 mod vonage_bodies;
 mod vonage_client;
 mod vonage_fixture;
 mod vonage_signature;
 mod vonage_token;
 mod vonage_webhook;
+mod vonage_wording;

@@ -1,6 +1,9 @@
 //! Which webhooks are taken for Vonage's.
 
-use callout::vonage::signature::{TOKEN_BYTES_MAX, hash, verify};
+use std::time::Duration;
+
+use callout::timestamp::Timestamp;
+use callout::vonage::signature::{self, Genuine, TOKEN_BYTES_MAX, hash};
 use callout::vonage::{SignatureError, SignatureSecret};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -12,6 +15,15 @@ const STATUS_TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpYXQiOjE3NzI
 
 const REPORT_BODY: &[u8] = br#"{"dispatch_uuid":"5b1c0c3e-6a5f-4a3e-9d53-0b9a3f6d7e21","template":"failover","status":"completed","timestamp":"2026-03-01T02:15:07.412Z","usage":{"price":"0.0353","currency":"EUR"},"_links":{"messages":[{"message_uuid":"0f6d6a52-6f0b-4c5e-9a51-2d1f0a1c9e01","href":"v0.1/messages/0f6d6a52-6f0b-4c5e-9a51-2d1f0a1c9e01","channel":"messenger","status":"read"}]}}"#;
 const REPORT_TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpYXQiOjE3NzIzMzEzMDcsImp0aSI6IjBkOWI3YzllLTUyYjEtNGYwZS1iYjBiLThmNmYzZDJhN2M1NSIsImlzcyI6IlZvbmFnZSIsInBheWxvYWRfaGFzaCI6ImFhM2MwNzAwYzNlY2NhODkxMTM1OWIxZDZkYjMxMzMyYTIwZTQ0NmNmMWZlYjA0MWJiYTE5Njc0ZDJiMzhlMWQiLCJhcGlfa2V5IjoiYWJjZDEyMzQiLCJhcHBsaWNhdGlvbl9pZCI6IjExMTExMTExLTIyMjItNDMzMy04NDQ0LTU1NTU1NTU1NTU1NSJ9.emI7oZwFM2lmPLO9F_IY3Pr-7h0RxzZyI7lC1HWqfpU";
+
+/// Whether the webhook is genuine, whenever it was signed.
+fn verify<'a>(
+    authorization: impl IntoIterator<Item = &'a [u8]>,
+    body: &[u8],
+    secrets: &[SignatureSecret],
+) -> Result<(), SignatureError> {
+    signature::verify(authorization, body, secrets).map(|_genuine| ())
+}
 
 fn secrets(secrets: &[&str]) -> Vec<SignatureSecret> {
     secrets.iter().map(|secret| SignatureSecret::new(secret).unwrap()).collect()
@@ -229,4 +241,18 @@ fn a_token_has_a_limit() {
 #[test]
 fn a_secret_does_not_show_itself() {
     assert_eq!(format!("{:?}", secrets(&[SECRET])), "[SignatureSecret(…)]");
+}
+
+#[test]
+fn the_moment_of_signing_is_known_for_whoever_asks_for_its_age() {
+    let header = format!("Bearer {STATUS_TOKEN}");
+    let genuine = signature::verify([header.as_bytes()], STATUS_BODY, &secrets(&[SECRET])).unwrap();
+    let signed_at = Timestamp::from_millis(1_772_331_307_000);
+    assert_eq!(genuine, Genuine { signed_at: Some(signed_at) });
+    let (minute, second) = (Duration::from_mins(1), Duration::from_secs(1));
+    assert!(genuine.is_fresh(signed_at.plus(minute), minute));
+    assert!(!genuine.is_fresh(signed_at.plus(minute + second), minute), "a minute and a second ago");
+    let early = Timestamp::from_millis(1_772_331_307_000 - 61_000);
+    assert!(!genuine.is_fresh(early, minute), "by a clock that is a minute and a second ahead");
+    assert!(!Genuine { signed_at: None }.is_fresh(signed_at, minute), "nobody knows when");
 }

@@ -33,7 +33,9 @@ use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use crate::incoming::Incoming;
 use crate::timestamp::Timestamp;
 
-use super::{Armed, Claim, ClaimKey, Error, Insert, PARKED_MAX, Page, Replay, Store, Stored, Update, record};
+use super::{
+    Armed, Claim, ClaimKey, Error, Insert, PARKED_MAX, Page, Replay, StatusFilter, Store, Stored, Update, record,
+};
 
 pub use opening::OpenError;
 
@@ -151,9 +153,18 @@ impl Store for SqliteStore {
         self.readers.read(|connection, _| rows::newest_number(connection)).await
     }
 
-    async fn find_address(&self, channel: Channel, address: &Address, limit: usize) -> Result<Vec<AlertId>, Error> {
+    async fn find_address(
+        &self,
+        channel: Channel,
+        address: &Address,
+        statuses: &[StatusFilter],
+        limit: usize,
+    ) -> Result<Vec<AlertId>, Error> {
+        let statuses = statuses.to_vec();
         let address = address.clone();
-        self.readers.read(move |connection, _| rows::find_address(connection, channel, &address, limit)).await
+        self.readers
+            .read(move |connection, _| rows::find_address(connection, channel, &address, &statuses, limit))
+            .await
     }
 
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
@@ -164,6 +175,10 @@ impl Store for SqliteStore {
     async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error> {
         let id = id.clone();
         self.readers.read(move |connection, _| rows::parked(connection, &id)).await
+    }
+
+    async fn parked_and_known(&self, limit: usize) -> Result<Vec<ProviderId>, Error> {
+        self.readers.read(move |connection, _| rows::parked_and_known(connection, limit)).await
     }
 
     async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {

@@ -195,13 +195,27 @@ pub(super) fn find_address(
     connection: &Connection,
     channel: Channel,
     address: &Address,
+    statuses: &[StatusFilter],
     limit: usize,
 ) -> Result<Vec<AlertId>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT a.id FROM reached r JOIN alerts a ON a.number = r.number \
-         WHERE r.channel = ?1 AND r.address = ?2 ORDER BY r.number DESC LIMIT ?3",
+        "SELECT s.id FROM reached r JOIN states s ON s.number = r.number \
+         WHERE r.channel = ?1 AND r.address = ?2 AND s.status IN (?3, ?4, ?5, ?6) \
+         ORDER BY r.number DESC LIMIT ?7",
     )?;
-    let ids = statement.query_map(params![channel.name(), address.reveal(), signed(limit)], alert_id)?;
+    let wanted = |status: StatusFilter| statuses.contains(&status).then(|| status_word(status));
+    let ids = statement.query_map(
+        params![
+            channel.name(),
+            address.reveal(),
+            wanted(StatusFilter::Escalating),
+            wanted(StatusFilter::Acknowledged),
+            wanted(StatusFilter::Exhausted),
+            wanted(StatusFilter::Resolved),
+            signed(limit)
+        ],
+        alert_id,
+    )?;
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -220,6 +234,15 @@ pub(super) fn parked(connection: &Connection, id: &ProviderId) -> Result<Vec<Inc
         webhooks.push(webhook);
     }
     Ok(webhooks)
+}
+
+pub(super) fn parked_and_known(connection: &Connection, limit: usize) -> Result<Vec<ProviderId>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT p.id FROM parked p WHERE EXISTS (SELECT 1 FROM messages m WHERE m.id = p.id) LIMIT ?1",
+    )?;
+    let ids = statement.query_map([signed(limit)], |row| row.get::<_, String>(0))?;
+    let ids: Vec<String> = ids.collect::<rusqlite::Result<_>>()?;
+    ids.iter().map(|id| id.parse().map_err(|error| Fault::corrupt("a parked webhook", error))).collect()
 }
 
 fn alert_id(row: &Row<'_>) -> rusqlite::Result<AlertId> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use callout::config::{LISTEN_DEFAULT, Loaded, MAX_PER_SECOND_DEFAULT, Secret, StoreChoice};
 use callout::contact::Channel;
-use callout::escalation::{Backend, Condition};
+use callout::escalation::{Backend, Condition, Confirm, Plan};
 use callout::wording::{Button, Word};
 
 use super::{SOUND, Story, TEST_ONLY_PRIVATE_KEY, sound_but};
@@ -166,6 +166,36 @@ fn messages_are_worded_by_policy_and_channel() {
     assert_eq!(template.buttons, [Button::Acknowledge, Button::Next]);
     let night = plan("night").wording().whatsapp_template.as_ref().unwrap();
     assert_eq!(&*night.name, "9b6b4fcb_da19_4a26_8fe8_78074a91b584:oncall_night");
+}
+
+#[test]
+fn people_are_told_who_has_it_where_the_policy_or_the_file_says_so() {
+    let told = |text: &str| Story::of(text).loaded().config.policies.first().plan.confirm();
+    assert_eq!(told(SOUND), Confirm::Nobody);
+    assert_eq!(told(&sound_but("repeat: 1", "repeat: 1, confirm: true")), Confirm::Everybody);
+    let file = sound_but("store:", "confirm: true\nstore:");
+    assert_eq!(told(&file), Confirm::Everybody);
+    assert_eq!(told(&file.replace("repeat: 1", "confirm: false")), Confirm::Nobody);
+}
+
+#[test]
+fn an_alert_with_its_own_users_is_worded_as_the_file_says() {
+    let text = sound_but("store:", "text: \"{{ message }}!\"\nconfirm: true\nstore:");
+    let policies = Story::of(&text).loaded().config.policies;
+    let own = Plan::from_steps(Backend::Messages, policies.first().plan.steps().to_vec(), 0).unwrap();
+    let plan = policies.ad_hoc(own);
+    assert_eq!(plan.wording().text(Channel::Sms).to_string(), "{{message}}!");
+    assert_eq!(plan.confirm(), Confirm::Everybody);
+}
+
+#[test]
+fn rcs_messages_are_revoked_where_the_agent_is_at_home() {
+    let rcs_url = |story: Story<'_>| story.loaded().config.vonage.rcs_url.to_string();
+    assert_eq!(rcs_url(Story::of(SOUND)), "https://api.nexmo.com/");
+    let text = sound_but("users:", "  url: https://vonage.example\n  rcs_url: https://api-eu.nexmo.com\nusers:");
+    assert_eq!(rcs_url(Story::of(&text)), "https://api-eu.nexmo.com/");
+    let elsewhere = Story::of(&text).with("CALLOUT_VONAGE_URL", "http://127.0.0.1:9001");
+    assert_eq!(rcs_url(elsewhere), "http://127.0.0.1:9001/", "a stand-in stands in for all of Vonage");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a story that cannot go on must say so")]
 
 mod ad_hoc;
+mod api_keys;
 mod forms;
 mod outside;
 mod problems;

@@ -66,7 +66,6 @@ struct Place {
 }
 
 /// What led to a state.
-#[derive(Debug)]
 enum By {
     Raising,
     Waiting,
@@ -125,7 +124,7 @@ impl Walk {
     }
 
     fn try_everything(&mut self, index: usize) -> Result<(), Broken> {
-        for event in events(&self.places[index].alert, self.places[index].now) {
+        for event in events(&self.places[index].alert, self.places[index].now, self.detail) {
             let Place { alert: before, now, .. } = &self.places[index];
             let now = *now;
             let verdict = (self.step)(before, &event, now);
@@ -176,7 +175,12 @@ impl Walk {
         let mut next = Some(index);
         while let Some(index) = next {
             let place = &self.places[index];
-            way.push(format!("{} {:?}", show_moment(place.now), place.by));
+            let by = match &place.by {
+                By::Raising => "raise".to_owned(),
+                By::Waiting => "wait".to_owned(),
+                By::Event(event) => format!("{event:?}"),
+            };
+            way.push(format!("{} {by}", show_moment(place.now)));
             next = place.from;
         }
         way.reverse();
@@ -202,7 +206,7 @@ fn acts_twice(step: StepFn, event: &Event, now: Timestamp, verdict: &Verdict) ->
 }
 
 /// Everything that can happen to an alert in this state, and some things that cannot.
-fn events(alert: &Alert, now: Timestamp) -> Vec<Event> {
+fn events(alert: &Alert, now: Timestamp, detail: Detail) -> Vec<Event> {
     let mut events: Vec<Event> =
         [Reach::Open, Reach::Doubtful, Reach::Blocked].map(|reach| Event::TimePassed { reach }).into();
     events.extend([Event::OutageOver, Event::TurnCame, Event::SenderLost, Event::Repeated]);
@@ -210,7 +214,10 @@ fn events(alert: &Alert, now: Timestamp) -> Vec<Event> {
     events.push(Event::Resolve { by: "Maria".into() });
     events.push(Event::NextUser { by: "Maria".into(), attempt: None });
     let newest = alert.newest_attempt();
-    let numbers: BTreeSet<AttemptNumber> = [0, 1, newest.saturating_sub(1), newest, newest + 1].into();
+    let mut numbers: BTreeSet<AttemptNumber> = [1, newest.saturating_sub(1).max(1), newest].into();
+    if detail == Detail::Full {
+        numbers.extend([0, newest + 1]);
+    }
     for attempt in numbers {
         events.push(Event::NextUser { by: "Maria".into(), attempt: Some(attempt) });
         events_of_sending(alert, attempt, now, &mut events);
@@ -268,6 +275,7 @@ fn events_of_reports(alert: &Alert, attempt: AttemptNumber, events: &mut Vec<Eve
                 vec![of(0, &first, ReportStatus::Rejected), of(1, &second, ReportStatus::Delivered)],
                 vec![of(0, &first, ReportStatus::Rejected), of(1, &second, ReportStatus::Rejected)],
                 vec![of(0, &first, ReportStatus::Delivered), of(1, &second, ReportStatus::Read)],
+                vec![of(1, &second, ReportStatus::Rejected), of(0, &first, ReportStatus::Read)],
             ] {
                 for outcome in [WorkflowOutcome::Completed, WorkflowOutcome::Error] {
                     events.push(Event::WorkflowEnded { attempt, outcome, messages: messages.clone() });
@@ -289,8 +297,14 @@ fn key(alert: &Alert, now: Timestamp, detail: Detail) -> Vec<i64> {
         Status::Escalating(Progress::Waiting { until }) => vec![4, ahead(until, -1)],
         Status::Acknowledged => vec![5],
         Status::Exhausted => vec![6],
-        Status::Resolved => vec![7, i64::from(alert.acknowledged.is_some())],
+        Status::Resolved => vec![7],
     };
+    key.push(alert.acknowledged.as_ref().map_or(-1, |acknowledgement| match acknowledgement.via {
+        Via::Read => 0,
+        Via::Reply => 1,
+        Via::Link => 2,
+        Via::Api => 3,
+    }));
     if alert.progress().is_none() && detail == Detail::Current {
         key.extend(alert.attempts.iter().map(|attempt| i64::from(attempt.tries > 0)));
         return key;

@@ -157,8 +157,10 @@ pub(super) async fn alerts_are_found_by_the_addresses_they_messaged(store: &Arc<
         let stored = keep(store, alert(number)).await;
         kept.push(stored);
     }
-    let find =
-        async |channel, text: &str, limit| store.find_address(channel, &address(channel, text), limit).await.unwrap();
+    let every = [StatusFilter::Escalating, StatusFilter::Acknowledged, StatusFilter::Exhausted, StatusFilter::Resolved];
+    let find = async |channel, text: &str, limit| {
+        store.find_address(channel, &address(channel, text), &every, limit).await.unwrap()
+    };
     assert!(find(Channel::Messenger, messenger.reveal(), 9).await.is_empty(), "nothing was sent yet");
     for stored in &mut kept {
         *stored = replace(store, stored, after(&stored.alert, &Event::TurnCame, at(9))).await;
@@ -171,6 +173,9 @@ pub(super) async fn alerts_are_found_by_the_addresses_they_messaged(store: &Arc<
     replace(store, &kept[2], after_acknowledging(&kept[2].alert)).await;
     replace(store, &kept[1], after_everybody(&kept[1].alert)).await;
     assert_eq!(find(Channel::Messenger, messenger.reveal(), 9).await, [ids[2], ids[1], ids[0]]);
+    let open = [StatusFilter::Escalating, StatusFilter::Exhausted];
+    let found = store.find_address(Channel::Messenger, &messenger, &open, 1).await.unwrap();
+    assert_eq!(found, [ids[1]], "what is acknowledged does not stand in the way of what is open");
     let dispatch = keep(store, begin(Raised { plan: plan(Backend::Dispatch), ..raised(8) })).await;
     replace(store, &dispatch, after(&dispatch.alert, &Event::TurnCame, at(9))).await;
     assert_eq!(find(Channel::Sms, "447700900001", 9).await, [dispatch.alert.id()], "a workflow has all its channels");

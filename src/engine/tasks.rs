@@ -1,0 +1,78 @@
+//! Tasks: how work on an alert is kept from getting lost.
+//!
+//! Work goes to its end even when whoever asked for it goes away, because effects follow a commit.
+//! Work that fails or panics stops no other: the alert it was about is looked at again later.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use crate::id::AlertId;
+use crate::store;
+
+use super::apply::Chain;
+use super::timers::Wake;
+use super::{Engine, Error};
+
+/// How long to wait before an alert is worked on again when the store could not answer.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long to wait before an alert is worked on again that cannot be understood, or that brings callout
+/// itself to fail: a person must look, and others must not suffer.
+const SET_ASIDE_FOR: Duration = Duration::from_mins(1);
+
+impl Engine {
+    /// Runs work on a task of its own; only abandoning the engine ends it early.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let end = self.0.end.clone();
+        self.0.tracker.spawn(async move {
+            let _finished = end.run_until_cancelled_owned(work).await;
+        });
+    }
+
+    /// Does work to its end on a task of its own, even if whoever asked goes away meanwhile. A panic is
+    /// the asker's.
+    pub(super) async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let end = self.0.end.clone();
+        let task = self.0.tracker.spawn(async move { end.run_until_cancelled_owned(work).await });
+        match task.await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => Err(Error::Stopped),
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_cancelled) => Err(Error::Stopped),
+            },
+        }
+    }
+
+    /// Works on an alert; if that fails, the alert is woken again later for the same reason.
+    pub(super) async fn look_after(&self, wake: Wake, work: impl Future<Output = Result<(), Error>>) {
+        let again_after = match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                self.could_not(wake.id, &error);
+                match error {
+                    Error::NoSuchAlert | Error::Impossible(_) | Error::KeyReused | Error::Stopped => return,
+                    Error::Contended | Error::Store(store::Error::Unavailable(_)) => AGAIN_AFTER,
+                    Error::Store(store::Error::Corrupt { .. }) => SET_ASIDE_FOR,
+                }
+            }
+            Err(_panic) => {
+                self.0.metrics.failure();
+                tracing::error!(alert.id = %wake.id, "a defect of callout stopped the work on the alert; it is set aside for a minute");
+                SET_ASIDE_FOR
+            }
+        };
+        self.0.timers.arm(self.now().plus(again_after), wake);
+    }
+
+    /// Tells the operator that work on an alert failed.
+    pub(super) fn could_not(&self, id: AlertId, error: &Error) {
+        self.0.metrics.failure();
+        tracing::error!(alert.id = %id, error = %Chain(error), "could not go on with the alert; it is taken up again later or after a restart");
+    }
+}

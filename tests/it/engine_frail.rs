@@ -1,0 +1,244 @@
+//! A store that works, except when and where a story wants it to fail, to be slow, or to be the place
+//! where the process is when it dies.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use callout::clock::{Clock, SteadyClock};
+use callout::contact::{Address, Channel};
+use callout::escalation::Alert;
+use callout::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
+use callout::incoming::Incoming;
+use callout::store::{Armed, Claim, ClaimKey, Error, Insert, MemoryStore, Page, Replay, Store, Stored, Update};
+use callout::timestamp::Timestamp;
+
+/// A call to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Insert,
+    Update,
+    Get,
+    FindMessage,
+    Park,
+    Parked,
+    Unpark,
+    Other,
+}
+
+impl Call {
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Insert, Self::Update, Self::Get, Self::FindMessage, Self::Park, Self::Parked, Self::Unpark, Self::Other];
+}
+
+/// Whether something happens before the store does what it is asked, or before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Before,
+    After,
+}
+
+#[derive(Clone)]
+enum Effect {
+    Stop,
+    Fail,
+    Delay(Duration, Arc<SteadyClock>),
+    Panic,
+}
+
+struct Fault {
+    call: Option<Call>,
+    place: Place,
+    n_before: usize,
+    n_times: usize,
+    effect: Effect,
+}
+
+/// The store.
+pub(crate) struct Frail {
+    inner: Arc<dyn Store>,
+    faults: Mutex<Vec<Fault>>,
+    n_struck: Mutex<usize>,
+}
+
+impl Frail {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { inner: Arc::new(MemoryStore::new()), faults: Mutex::default(), n_struck: Mutex::default() })
+    }
+
+    /// What it holds, without its frailty.
+    pub(crate) fn inner(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.inner)
+    }
+
+    fn strike(&self, call: Option<Call>, place: Place, n_before: usize, n_times: usize, effect: Effect) {
+        self.faults.lock().unwrap().push(Fault { call, place, n_before, n_times, effect });
+    }
+
+    /// Whoever makes the call after so many others never gets on.
+    pub(crate) fn stop_at_any(&self, place: Place, n_before: usize) {
+        self.strike(None, place, n_before, 1, Effect::Stop);
+    }
+
+    /// Whoever makes this call never gets on.
+    pub(crate) fn stop_at(&self, call: Call) {
+        self.strike(Some(call), Place::Before, 0, 1, Effect::Stop);
+    }
+
+    /// The call fails so many times.
+    pub(crate) fn fail(&self, call: Call, n_times: usize) {
+        self.strike(Some(call), Place::Before, 0, n_times, Effect::Fail);
+    }
+
+    /// Every call fails, from now on.
+    pub(crate) fn fail_everything(&self) {
+        self.strike(None, Place::Before, 0, usize::MAX, Effect::Fail);
+    }
+
+    /// The call after so many of its kind takes this long.
+    pub(crate) fn delay(&self, call: Call, n_before: usize, time: Duration, clock: &Arc<SteadyClock>) {
+        self.strike(Some(call), Place::Before, n_before, 1, Effect::Delay(time, Arc::clone(clock)));
+    }
+
+    /// Every call of this kind takes this long to answer.
+    pub(crate) fn slow_down(&self, call: Call, time: Duration, clock: &Arc<SteadyClock>) {
+        self.strike(Some(call), Place::After, 0, usize::MAX, Effect::Delay(time, Arc::clone(clock)));
+    }
+
+    /// The call brings callout itself to fail, once.
+    pub(crate) fn panic_at(&self, call: Call) {
+        self.strike(Some(call), Place::Before, 0, 1, Effect::Panic);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
+    /// How often a fault has shown itself.
+    pub(crate) fn n_struck(&self) -> usize {
+        *self.n_struck.lock().unwrap()
+    }
+
+    async fn pass(&self, call: Call, place: Place) -> Result<(), Error> {
+        let effect = {
+            let mut faults = self.faults.lock().unwrap();
+            let mut struck = None;
+            for fault in faults.iter_mut() {
+                if fault.place != place || fault.call.is_some_and(|only| only != call) {
+                    continue;
+                }
+                if fault.n_before > 0 {
+                    fault.n_before -= 1;
+                } else if fault.n_times > 0 {
+                    fault.n_times -= 1;
+                    struck = Some(fault.effect.clone());
+                }
+            }
+            struck
+        };
+        let Some(effect) = effect else { return Ok(()) };
+        *self.n_struck.lock().unwrap() += 1;
+        match effect {
+            Effect::Stop => std::future::pending().await,
+            Effect::Fail => return Err(Error::Unavailable(Arc::new(std::io::Error::other("the story wants it so")))),
+            Effect::Delay(time, clock) => clock.sleep_until(clock.now().plus(time)).await,
+            Effect::Panic => panic!("the story wants the store to fail"),
+        }
+        Ok(())
+    }
+
+    async fn around<T>(&self, call: Call, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.pass(call, Place::Before).await?;
+        let answer = work.await?;
+        self.pass(call, Place::After).await?;
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Store for Frail {
+    async fn next_number(&self) -> Result<AlertNumber, Error> {
+        self.around(Call::Other, self.inner.next_number()).await
+    }
+
+    async fn insert(&self, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Insert, Error> {
+        self.around(Call::Insert, self.inner.insert(alert, claim)).await
+    }
+
+    async fn update(&self, seen: &Stored, next: Arc<Alert>, claim: Option<Claim>) -> Result<Update, Error> {
+        self.around(Call::Update, self.inner.update(seen, next, claim)).await
+    }
+
+    async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error> {
+        self.around(Call::Get, self.inner.get(id)).await
+    }
+
+    async fn claimed(&self, key: &ClaimKey) -> Result<Option<Replay>, Error> {
+        self.around(Call::Other, self.inner.claimed(key)).await
+    }
+
+    async fn armed(&self, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
+        self.around(Call::Other, self.inner.armed(after, limit)).await
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {
+        self.around(Call::Other, self.inner.list(page)).await
+    }
+
+    async fn find_message(&self, id: &ProviderId) -> Result<Option<AttemptRef>, Error> {
+        self.around(Call::FindMessage, self.inner.find_message(id)).await
+    }
+
+    async fn find_number(&self, number: AlertNumber) -> Result<Option<AlertId>, Error> {
+        self.around(Call::Other, self.inner.find_number(number)).await
+    }
+
+    async fn newest_number(&self) -> Result<AlertNumber, Error> {
+        self.around(Call::Other, self.inner.newest_number()).await
+    }
+
+    async fn find_address(&self, channel: Channel, address: &Address, limit: usize) -> Result<Vec<AlertId>, Error> {
+        self.around(Call::Other, self.inner.find_address(channel, address, limit)).await
+    }
+
+    async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
+        self.around(Call::Park, self.inner.park(id, incoming, now)).await
+    }
+
+    async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error> {
+        self.around(Call::Parked, self.inner.parked(id)).await
+    }
+
+    async fn parked_and_known(&self, limit: usize) -> Result<Vec<ProviderId>, Error> {
+        self.around(Call::Other, self.inner.parked_and_known(limit)).await
+    }
+
+    async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {
+        self.around(Call::Unpark, self.inner.unpark(id)).await
+    }
+
+    async fn tidy(&self, keys_before: Timestamp, parked_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        self.around(Call::Other, self.inner.tidy(keys_before, parked_before, limit)).await
+    }
+
+    async fn secret(&self, name: &str, proposed: [u8; 32]) -> Result<[u8; 32], Error> {
+        self.around(Call::Other, self.inner.secret(name, proposed)).await
+    }
+
+    async fn probe(&self, now: Timestamp) -> Result<(), Error> {
+        self.around(Call::Other, self.inner.probe(now)).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
+    fn is_sole_owner(&self) -> bool {
+        true
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,203 @@
+//! Reports come early, late, twice and in any order.
+
+use std::sync::Arc;
+
+use callout::contact::{Address, Channel};
+use callout::engine::{Received, Settings};
+use callout::escalation::{Backend, ReportStatus, WorkflowOutcome};
+use callout::id::{AlertId, ProviderId};
+use callout::incoming::{Foreign, Incoming, MessageStatus, WorkflowEnd};
+
+use super::engine_frail::{Call, Frail};
+use super::engine_stage::{
+    Part, Stage, TONY, TONY_MESSENGER, down, message, minutes, said, seconds, tutorial, wait_for,
+};
+
+fn id(text: &str) -> ProviderId {
+    text.parse().unwrap()
+}
+
+/// A report of Dispatch on one message of the workflow that was sent so many before.
+fn of_workflow(index: usize, message_id: &str, channel: Channel, to: &str, status: ReportStatus) -> Incoming {
+    Incoming::Status(MessageStatus {
+        id: Some(id(message_id)),
+        workflow: Some(message(index)),
+        channel: Some(channel),
+        to: Address::parse(channel, to).ok(),
+        ..said(status)
+    })
+}
+
+fn tonys(index: usize, status: ReportStatus) -> Incoming {
+    of_workflow(index, "leg-1", Channel::Messenger, TONY_MESSENGER, status)
+}
+
+async fn receive(stage: &Stage, incoming: &Incoming) -> Received {
+    stage.engine.receive(incoming).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_order_of_reports_comes_to_the_same_end() {
+    use ReportStatus::{Delivered, Read, Submitted};
+    let orders = [
+        [Submitted, Delivered, Read],
+        [Submitted, Read, Delivered],
+        [Delivered, Submitted, Read],
+        [Delivered, Read, Submitted],
+        [Read, Submitted, Delivered],
+        [Read, Delivered, Submitted],
+    ];
+    for order in orders {
+        let stage = Stage::open().await;
+        let alert = stage.raise(&tutorial(Backend::Messages)).await;
+        stage.settle().await;
+        for status in order {
+            stage.report(alert, 1, status).await;
+            assert_eq!(stage.report(alert, 1, status).await, Received::Ineffective, "twice is once: {order:?}");
+        }
+        let attempt = stage.alert(alert).await.attempts[0].clone();
+        assert!(attempt.submitted_at.is_some() && attempt.delivered_at.is_some() && attempt.read_at.is_some());
+        assert_eq!((stage.attempts(alert).await, stage.status(alert).await), (vec!["read"], "acknowledged"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_messages_a_report_may_come_before_the_answer_to_the_send() {
+    let stage = Stage::open().await;
+    stage.vonage.always(Part::AcceptAfter(seconds(3)));
+    let alert = stage.raise(&tutorial(Backend::Messages)).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!(stage.report(alert, 1, ReportStatus::Read).await, Received::Effective);
+    stage.pass(minutes(30)).await;
+    assert_eq!((stage.status(alert).await, stage.vonage.sent().len()), ("acknowledged", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_dispatch_a_report_that_comes_before_the_answer_is_kept_and_applied() {
+    let stage = Stage::open().await;
+    stage.vonage.always(Part::AcceptAfter(seconds(3)));
+    let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!(receive(&stage, &tonys(0, ReportStatus::Submitted)).await, Received::Parked);
+    assert_eq!(receive(&stage, &tonys(0, ReportStatus::Read)).await, Received::Parked);
+    stage.pass(seconds(3)).await;
+    assert_eq!(stage.status(alert).await, "acknowledged");
+    assert!(stage.store.parked(&message(0)).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_on_nothing_we_know_is_kept_and_forgotten_after_an_hour() {
+    let stage = Stage::open().await;
+    assert_eq!(receive(&stage, &tonys(7, ReportStatus::Read)).await, Received::Parked);
+    stage.pass(minutes(59)).await;
+    assert_eq!(stage.store.parked(&message(7)).await.unwrap().len(), 1);
+    stage.pass(minutes(3)).await;
+    assert!(stage.store.parked(&message(7)).await.unwrap().is_empty());
+    let foreign = Incoming::Foreign(Foreign::UnknownStatus);
+    assert_eq!(receive(&stage, &foreign).await, Received::Foreign(Foreign::UnknownStatus));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_workflow_is_no_read() {
+    let stage = Stage::open().await;
+    let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    let end = |outcome| Incoming::WorkflowEnd(WorkflowEnd { workflow: message(0), outcome, messages: Vec::new() });
+    receive(&stage, &end(WorkflowOutcome::Completed)).await;
+    stage.pass(minutes(1)).await;
+    assert_eq!((stage.status(alert).await, stage.vonage.sent().len()), ("escalating", 1));
+    receive(&stage, &end(WorkflowOutcome::Error)).await;
+    stage.settle().await;
+    assert_eq!(stage.attempts(alert).await, ["undeliverable", "sent"], "an error is the next user now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workflow_goes_on_by_itself_until_its_last_message_failed() {
+    let stage = Stage::open().await;
+    let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    receive(&stage, &tonys(0, ReportStatus::Rejected)).await;
+    stage.settle().await;
+    assert_eq!(stage.attempts(alert).await.len(), 1);
+    receive(&stage, &of_workflow(0, "leg-2", Channel::Sms, TONY, ReportStatus::Undeliverable)).await;
+    stage.settle().await;
+    assert_eq!(stage.attempts(alert).await, ["undeliverable", "sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_dispatch_a_report_on_a_send_whose_answer_was_lost_is_known_by_its_address() {
+    let stage = Stage::open().await;
+    stage.vonage.always(down());
+    let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.pass(seconds(1)).await;
+    let lost = of_workflow(99, "leg-1", Channel::Messenger, TONY_MESSENGER, ReportStatus::Read);
+    assert_eq!(receive(&stage, &lost).await, Received::Effective);
+    assert_eq!(stage.status(alert).await, "acknowledged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_dispatch_a_send_that_certainly_failed_is_not_matched_by_address() {
+    let stage = Stage::open().await;
+    stage.vonage.always(wait_for(seconds(60)));
+    let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.pass(seconds(1)).await;
+    let foreign = of_workflow(99, "leg-1", Channel::Messenger, TONY_MESSENGER, ReportStatus::Read);
+    assert_eq!(receive(&stage, &foreign).await, Received::Parked);
+    assert_eq!(stage.status(alert).await, "escalating");
+    assert_eq!(stage.alert(alert).await.attempts[0].unknown, 0);
+}
+
+/// A send on Dispatch and a read that comes while it is on its way, with every call to the store held up
+/// in turn, so that each of the two overtakes the other at each place.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_races_with_the_answer_is_never_lost() {
+    let mut n_races = 0;
+    for held_up in [Call::Park, Call::FindMessage, Call::Parked, Call::Unpark, Call::Update, Call::Get] {
+        for nth in 0..8 {
+            let store = Frail::new();
+            let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
+            stage.vonage.always(Part::AcceptAfter(seconds(1)));
+            let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
+            stage.pass(std::time::Duration::from_millis(998)).await;
+            store.delay(held_up, nth, seconds(5), &stage.clock);
+            let early = async {
+                receive(&stage, &tonys(0, ReportStatus::Submitted)).await;
+                receive(&stage, &tonys(0, ReportStatus::Read)).await;
+            };
+            tokio::join!(early, stage.pass(seconds(20)));
+            assert_eq!(stage.status(alert).await, "acknowledged", "{held_up:?} number {nth} held up");
+            n_races += store.n_struck();
+        }
+    }
+    assert!(n_races >= 10, "only {n_races} races were run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_read_is_applied_after_a_restart_in_between() {
+    let store = Frail::new();
+    let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
+    stage.vonage.always(Part::AcceptAfter(seconds(3)));
+    let alert: AlertId = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!(receive(&stage, &tonys(0, ReportStatus::Read)).await, Received::Parked);
+    store.stop_at(Call::Parked);
+    stage.pass(seconds(5)).await;
+    assert_eq!(store.n_struck(), 1, "the attempt is known, and the parked read is not applied yet");
+    assert_eq!(stage.status(alert).await, "escalating");
+    let stage = stage.killed_and_started_on(store.inner(), seconds(1)).await;
+    stage.settle().await;
+    assert_eq!(stage.status(alert).await, "acknowledged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_read_is_applied_though_the_store_failed_in_between() {
+    let store = Frail::new();
+    let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
+    stage.vonage.always(Part::AcceptAfter(seconds(3)));
+    let alert: AlertId = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.pass(seconds(1)).await;
+    receive(&stage, &tonys(0, ReportStatus::Read)).await;
+    store.fail(Call::Parked, 1);
+    stage.pass(minutes(2)).await;
+    assert_eq!(stage.status(alert).await, "acknowledged");
+}
