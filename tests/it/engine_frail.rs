@@ -11,7 +11,9 @@ use callout::contact::{Address, Channel};
 use callout::escalation::Alert;
 use callout::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use callout::incoming::Incoming;
-use callout::store::{Armed, Claim, ClaimKey, Error, Insert, MemoryStore, Page, Replay, Store, Stored, Update};
+use callout::store::{
+    Armed, Claim, ClaimKey, Error, Insert, MemoryStore, Page, Replay, StatusFilter, Store, Stored, Update,
+};
 use callout::timestamp::Timestamp;
 
 /// A call to the store.
@@ -198,8 +200,14 @@ impl Store for Frail {
         self.around(Call::Other, self.inner.newest_number()).await
     }
 
-    async fn find_address(&self, channel: Channel, address: &Address, limit: usize) -> Result<Vec<AlertId>, Error> {
-        self.around(Call::Other, self.inner.find_address(channel, address, limit)).await
+    async fn find_address(
+        &self,
+        channel: Channel,
+        address: &Address,
+        statuses: &[StatusFilter],
+        limit: usize,
+    ) -> Result<Vec<AlertId>, Error> {
+        self.around(Call::Other, self.inner.find_address(channel, address, statuses, limit)).await
     }
 
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
