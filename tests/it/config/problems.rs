@@ -230,8 +230,7 @@ fn a_whatsapp_template_that_says_too_little_is_a_warning() {
     let with = |template: &str| {
         let text = sound_but("repeat: 1", &format!("repeat: 1, whatsapp_template: {{ {template} }}"));
         let warnings = Story::of(&text).warnings();
-        let warnings = warnings.lines().filter(|line| !line.contains("Messenger")).collect::<Vec<_>>().join("\n");
-        warnings
+        warnings.lines().filter(|line| !line.contains("Messenger")).collect::<Vec<_>>().join("\n")
     };
     assert_eq!(
         with("name: \"a:b\", locale: en_GB, parameters: [\"{{ user }}\"]"),
