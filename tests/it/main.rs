@@ -10,6 +10,7 @@
 
 mod alerts;
 mod config;
+mod engine_courtesies;
 mod engine_escalation;
 mod engine_frail;
 mod engine_pace;
@@ -47,6 +48,7 @@ mod sandbox_people;
 mod sandbox_stage;
 mod sandbox_webhooks;
 mod scenarios;
+mod settled;
 mod sqlite;
 mod stores;
 mod strangers;
@@ -57,3 +59,4 @@ mod vonage_fixture;
 mod vonage_signature;
 mod vonage_token;
 mod vonage_webhook;
+mod vonage_wording;
