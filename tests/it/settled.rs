@@ -83,7 +83,11 @@ impl Story {
     }
 
     fn report(&mut self, attempt: AttemptNumber, leg: u8, status: ReportStatus) {
-        let id = Some(format!("m-{attempt}-{leg}").parse().unwrap());
+        let id = match self.alert.plan().backend() {
+            Backend::Messages => format!("m-{attempt}"),
+            Backend::Dispatch => format!("m-{attempt}-{leg}"),
+        };
+        let id = Some(id.parse().unwrap());
         self.tell(&Event::Reported { attempt, report: Report { id, leg, status, failure: None } });
     }
 

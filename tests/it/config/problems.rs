@@ -221,7 +221,7 @@ fn messenger_outside_its_window_is_a_warning_unless_a_tag_was_granted() {
     let withdrawn = sound_but("users:", "  messenger: { category: message_tag, tag: ACCOUNT_UPDATE }\nusers:");
     assert_eq!(
         Story::of(&withdrawn).warnings(),
-        "FILE:10:48: warning: Facebook has withdrawn the tag `ACCOUNT_UPDATE` (HUMAN_AGENT is left, for Pages that were granted it)"
+        "FILE:10:44: warning: Facebook has withdrawn the tag `ACCOUNT_UPDATE` (HUMAN_AGENT is left, for Pages that were granted it)"
     );
 }
 
@@ -235,8 +235,8 @@ fn a_whatsapp_template_that_says_too_little_is_a_warning() {
     assert_eq!(
         with("name: \"a:b\", locale: en_GB, parameters: [\"{{ user }}\"]"),
         "\
-FILE:16:46: warning: `whatsapp_template` does not hold the alert's message (put `{{ message }}` into a parameter)
-FILE:16:46: warning: `whatsapp_template` has neither the alert's code nor a button, so that a reply may be taken for a newer alert's (put `{{ code }}` into a parameter, or name its quick-reply `buttons`)"
+FILE:16:48: warning: `whatsapp_template` does not hold the alert's message (put `{{ message }}` into a parameter)
+FILE:16:48: warning: `whatsapp_template` has neither the alert's code nor a button, so that a reply may be taken for a newer alert's (put `{{ code }}` into a parameter, or name its quick-reply `buttons`)"
     );
     assert_eq!(with("name: \"a:b\", locale: en_GB, parameters: [\"{{ message }}\", \"{{ code }}\"]"), "");
     assert_eq!(with("name: \"a:b\", locale: en_GB, parameters: [\"{{ message }}\"], buttons: [acknowledge]"), "");

@@ -333,7 +333,7 @@ const WORDINGS: &[Slip] = &[
         ],
     ),
     ("repeat: 1", r#"repeat: 1, text: { sms: "" }"#, &["16:61: `sms` is empty"]),
-    ("repeat: 1", "repeat: 1, confirm: yes", &["16:53: `confirm` must be true or false, not `yes`"]),
+    ("repeat: 1", "repeat: 1, confirm: yes", &["16:57: `confirm` must be true or false, not `yes`"]),
     ("store:", "confirm: [true]\nstore:", &["3:10: `confirm` must be a text or number, not a list"]),
 ];
 
