@@ -3,12 +3,14 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::string_slice,
     clippy::unwrap_used,
     reason = "helpers of tests fail a test by panicking, and clippy excuses test functions only"
 )]
 
 mod alerts;
 mod config;
+mod engine_courtesies;
 mod engine_escalation;
 mod engine_frail;
 mod engine_pace;
@@ -20,10 +22,24 @@ mod engine_trouble;
 mod engine_webhooks;
 mod every_path;
 mod fuzz;
+mod harness;
+mod http_alerts;
+mod http_connections;
+mod http_errors;
+mod http_events;
+mod http_fields;
+mod http_health;
+mod http_links;
+mod http_once;
+mod http_people;
+mod http_replies;
+mod http_webhooks;
 mod layering;
 mod limits_of_an_alert;
 mod machine;
 mod planted_bugs;
+mod process;
+mod readme;
 mod records;
 mod sandbox_api;
 mod sandbox_dispatch;
@@ -32,6 +48,7 @@ mod sandbox_people;
 mod sandbox_stage;
 mod sandbox_webhooks;
 mod scenarios;
+mod settled;
 mod sqlite;
 mod stores;
 mod strangers;
@@ -42,3 +59,4 @@ mod vonage_fixture;
 mod vonage_signature;
 mod vonage_token;
 mod vonage_webhook;
+mod vonage_wording;
