@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use callout::contact::{Address, Channel};
 use callout::engine::{Received, Settings};
-use callout::escalation::{Backend, ReportStatus, WorkflowOutcome};
+use callout::escalation::{Backend, Failure, ReportStatus, TroubleOutcome, WorkflowOutcome};
 use callout::id::{AlertId, ProviderId};
 use callout::incoming::{Foreign, Incoming, MessageStatus, WorkflowEnd};
+use callout::sender::{SendTrouble, TroubleCause};
 
 use super::engine_frail::{Call, Frail};
 use super::engine_stage::{
@@ -133,6 +134,48 @@ async fn on_dispatch_a_report_on_a_send_whose_answer_was_lost_is_known_by_its_ad
     let lost = of_workflow(99, "leg-1", Channel::Messenger, TONY_MESSENGER, ReportStatus::Read);
     assert_eq!(receive(&stage, &lost).await, Received::Effective);
     assert_eq!(stage.status(alert).await, "acknowledged");
+}
+
+/// An alert to Tony whose send was lost, and one whose send is on its way and is accepted three seconds later.
+async fn one_lost_and_one_on_its_way(stage: &Stage) -> [AlertId; 2] {
+    stage.vonage.plays(|_, index| if index == 0 { long_lost() } else { Part::AcceptAfter(seconds(3)) });
+    let lost = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    let on_its_way = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    [lost, on_its_way]
+}
+
+/// Nobody knows whether it went through, and it is not sent again soon.
+fn long_lost() -> Part {
+    Part::Trouble(SendTrouble {
+        cause: TroubleCause::Provider,
+        failure: Failure { code: None, detail: "HTTP 503".into() },
+        outcome: TroubleOutcome::Unknown,
+        retry_after: Some(seconds(60)),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_report_is_not_taken_for_one_on_a_lost_send_to_the_same_person() {
+    let stage = Stage::open().await;
+    let [lost, on_its_way] = one_lost_and_one_on_its_way(&stage).await;
+    assert_eq!(receive(&stage, &tonys(1, ReportStatus::Delivered)).await, Received::Parked);
+    stage.pass(seconds(4)).await;
+    assert_eq!(stage.attempts(on_its_way).await, ["delivered"]);
+    assert_eq!(stage.attempts(lost).await, ["retrying"], "it is still to be sent");
+    stage.pass(seconds(60)).await;
+    assert_eq!(stage.attempts(lost).await, ["sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_on_a_lost_send_waits_until_it_cannot_be_another_ones() {
+    let stage = Stage::open().await;
+    let [lost, on_its_way] = one_lost_and_one_on_its_way(&stage).await;
+    assert_eq!(receive(&stage, &tonys(99, ReportStatus::Read)).await, Received::Parked);
+    stage.pass(seconds(4)).await;
+    assert_eq!((stage.status(lost).await, stage.status(on_its_way).await), ("acknowledged", "escalating"));
+    assert!(stage.store.parked(&message(99)).await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,6 +24,7 @@ mod limits_of_an_alert;
 mod machine;
 mod planted_bugs;
 mod records;
+mod restart;
 mod sandbox_api;
 mod sandbox_dispatch;
 mod sandbox_faults;
