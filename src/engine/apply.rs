@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::escalation::{self, Alert, Effect, Event, Ignored, Progress, Status, Verdict, step};
+use crate::escalation::{
+    self, Alert, Attempt, Effect, Entry, Event, Happening, Ignored, Progress, Status, Verdict, step,
+};
 use crate::id::AlertId;
 use crate::store::{Claim, ClaimKey, Outcome, Replay, Stored, Update};
 use crate::timestamp::Timestamp;
@@ -212,9 +214,19 @@ fn tell(before: Option<&Alert>, after: &Alert) {
             user = step.map(|step| step.user.as_ref()),
             channel = channel.map(crate::contact::Channel::name),
             by = entry.by.as_deref(),
-            detail = entry.detail.as_deref(),
+            detail = loggable(entry, attempt),
             "alert {}: {}", after.code(), entry.happening.name(),
         );
+    }
+}
+
+/// What the log says of an entry's detail. Only the code of what a webhook gives as a reason: its words may
+/// quote what was sent.
+fn loggable<'a>(entry: &'a Entry, attempt: Option<&'a Attempt>) -> Option<&'a str> {
+    if matches!(entry.happening, Happening::Rejected | Happening::Undeliverable) {
+        attempt?.failure.as_ref()?.code.as_deref()
+    } else {
+        entry.detail.as_deref()
     }
 }
 

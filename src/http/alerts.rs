@@ -73,36 +73,33 @@ pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Respons
     Ok(Json(List { alerts, next_cursor }).into_response())
 }
 
-fn page(Query(mut query): Query) -> Result<Page, Problem> {
+fn page(mut query: Query) -> Result<Page, Problem> {
     let mut errors = Vec::new();
-    let mut wrong = |name: &str, detail: &str| {
-        errors.push(FieldError { pointer: format!("/{name}"), detail: detail.to_owned() });
-    };
-    let status = query.remove("status").and_then(|text| {
+    let status = query.take("status", &mut errors).and_then(|text| {
         let found = STATUSES.into_iter().find(|(name, _)| *name == text).map(|(_, status)| status);
         if found.is_none() {
-            wrong("status", "must be escalating, acknowledged, exhausted or resolved");
+            let detail = "must be escalating, acknowledged, exhausted or resolved";
+            errors.push(FieldError::of_parameter("status", detail));
         }
         found
     });
-    let limit = query.remove("limit").map_or(LIST_DEFAULT, |text| match text.parse() {
+    let limit = query.take("limit", &mut errors).map_or(LIST_DEFAULT, |text| match text.parse() {
         Ok(limit) if (1..=LIST_MAX).contains(&limit) => limit,
         Ok(_) | Err(_) => {
-            wrong("limit", "must be a whole number from 1 to 200");
+            errors.push(FieldError::of_parameter("limit", "must be a whole number from 1 to 200"));
             LIST_DEFAULT
         }
     });
-    let before = query.remove("cursor").and_then(|text| {
+    let before = query.take("cursor", &mut errors).and_then(|text| {
         let cursor = text.parse().ok();
         if cursor.is_none() {
-            wrong("cursor", "is not a cursor; send the next_cursor of an earlier answer");
+            let detail = "is not a cursor; send the next_cursor of an earlier answer";
+            errors.push(FieldError::of_parameter("cursor", detail));
         }
         cursor
     });
-    let policy = query.remove("policy").map(String::into_boxed_str);
-    for name in query.keys() {
-        wrong(name, "is not a parameter here; the parameters are status, policy, limit and cursor");
-    }
+    let policy = query.take("policy", &mut errors).map(String::into_boxed_str);
+    query.finish("status, policy, limit and cursor", &mut errors);
     if errors.is_empty() { Ok(Page { status, policy, before, limit }) } else { Err(Problem::invalid(errors)) }
 }
 

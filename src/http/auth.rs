@@ -132,8 +132,13 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// Lets a request through that carries a key which may do what it asks for.
+/// Lets a request through that needs no key, or that carries one which may do what it asks for. It judges
+/// by the path and before any path is looked up, so that nobody without a key learns what exists below
+/// `/alerts` and what does not.
 pub(super) async fn require_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    if !is_guarded(request.uri().path()) {
+        return next.run(request).await;
+    }
     match admit(&app, &request) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -178,6 +183,10 @@ fn needed(request: &Request) -> Role {
         _ if path.trim_end_matches('/') == "/alerts" => Role::Raise,
         _ => Role::Answer,
     }
+}
+
+fn is_guarded(path: &str) -> bool {
+    path.strip_prefix("/alerts").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The token behind `Bearer`, in any case, where there is exactly one such header.

@@ -52,7 +52,8 @@ pub(super) async fn listen(
         id,
         changes,
         stop: app.stop(),
-        n_told: last_seen.unwrap_or(0),
+        // An id that was never given must not keep silent what happens from now on.
+        n_told: last_seen.unwrap_or(0).min(alert.timeline.len()),
         waiting: VecDeque::new(),
         is_over: false,
     };

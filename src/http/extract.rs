@@ -1,6 +1,7 @@
 //! Reading what a caller sends, with errors in our own form.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -56,24 +57,40 @@ impl<S: Send + Sync> FromRequestParts<S> for AlertPath {
     }
 }
 
-/// The parameters behind the question mark, each at most once.
+/// The parameters behind the question mark.
 #[derive(Debug)]
-pub(super) struct Query(pub(super) BTreeMap<String, String>);
+pub(super) struct Query(BTreeMap<String, Vec<String>>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
-    type Rejection = Problem;
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         let query = parts.uri.query().unwrap_or_default();
-        let mut values = BTreeMap::new();
-        let mut errors = Vec::new();
+        let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            let pointer = format!("/{}", escaped(&name));
-            if values.insert(name.into_owned(), value.into_owned()).is_some() {
-                errors.push(FieldError { pointer, detail: "is given more than once".into() });
-            }
+            values.entry(name.into_owned()).or_default().push(value.into_owned());
         }
-        if errors.is_empty() { Ok(Self(values)) } else { Err(Problem::invalid(errors)) }
+        Ok(Self(values))
+    }
+}
+
+impl Query {
+    /// The parameter, if it is given; more than once is an error.
+    pub(super) fn take(&mut self, name: &'static str, errors: &mut Vec<FieldError>) -> Option<String> {
+        let mut values = self.0.remove(name)?.into_iter();
+        let (value, None) = (values.next(), values.next()) else {
+            errors.push(FieldError::of_parameter(name, "is given more than once"));
+            return None;
+        };
+        value
+    }
+
+    /// Reports every parameter that nobody asked for; `known` lists those that there are.
+    pub(super) fn finish(self, known: &str, errors: &mut Vec<FieldError>) {
+        for name in self.0.keys() {
+            let detail = format!("is not a parameter here; the parameters are {known}");
+            errors.push(FieldError::of_parameter(name, &detail));
+        }
     }
 }
 

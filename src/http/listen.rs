@@ -1,110 +1,147 @@
-//! The listener: HTTP/1 only, with a limit on connections and on how long a caller may take.
+//! The listener: HTTP/1 only, with limits on connections and on how long a caller may take.
 //!
 //! axum's own server never closes a silent connection, and a server that also speaks HTTP/2 waits
-//! without limit for the first bytes; so this one speaks HTTP/1 only and has a timer.
+//! without limit for the first bytes; so this one speaks HTTP/1 only, by hyper, on connections of its
+//! own ([`Connection`]). A connection is accepted when there is room for it; until then it waits in the
+//! operating system's queue and costs nothing here.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::Handle;
-use axum_server::accept::Accept;
-use hyper_util::rt::TokioTimer;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
-/// How long a caller may take to send a request's head, and how long an idle connection is kept.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most connections at one moment; further ones wait until one is closed.
-pub const CONNECTIONS_MAX: usize = 4_096;
-/// How long open connections may go on after a stop was asked for.
-const DRAIN: Duration = Duration::from_secs(5);
+use super::connection::Connection;
+
+/// How much a caller may ask of the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a caller may take to send a request's head, and how long an idle connection is kept.
+    pub head: Duration,
+    /// The longest that a request may take from its head to its answer, body included.
+    pub request: Duration,
+    /// How long a caller may read nothing of an answer while more of it waits to be sent.
+    pub unread: Duration,
+    /// The most connections at one moment; further ones wait until one is closed.
+    pub connections: usize,
+    /// How long open connections may go on after a stop was asked for.
+    pub drain: Duration,
+}
+
+impl Limits {
+    /// What the service uses. Vonage waits 15 seconds for the answer to a webhook, and its own retry is
+    /// better than an answer that comes too late, so a request has ten. The drain and the engine's own
+    /// ([`crate::engine::DRAIN_MAX`]) together stay below the 20 seconds that a stop may take.
+    pub const SERVICE: Self = Self {
+        head: Duration::from_secs(10),
+        request: Duration::from_secs(10),
+        unread: Duration::from_secs(30),
+        connections: 4_096,
+        drain: Duration::from_secs(5),
+    };
+}
+
+/// The most bytes of a request's head. Hyper's own refusal of more is turned into a problem.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// How long to wait before the next connection is accepted when the operating system had no room for one.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is cancelled, then lets requests that have begun come to their end.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener)?
-        .acceptor(Limited(Arc::new(Semaphore::new(CONNECTIONS_MAX))))
-        .handle(handle.clone())
-        .http1_only();
-    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let serving = server.serve(router.into_make_service_with_connect_info::<SocketAddr>());
-    tokio::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => ended,
-        () = stop.cancelled() => {
-            handle.graceful_shutdown(Some(DRAIN));
-            serving.await
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    let end = CancellationToken::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        match accepted {
+            Ok(accepted) => {
+                let served = serve_connection(accepted, router.clone(), limits, stop.clone());
+                let end = end.clone();
+                connections.spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = end.cancelled() => {}
+                        () = served => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "a connection could not be accepted; is the limit on open files too low?");
+                // Either way it is time to go on.
+                let _stopped = tokio::time::timeout(ACCEPT_AGAIN_AFTER, stop.cancelled()).await;
+            }
         }
     }
-}
-
-/// Accepts a connection when there is room for it.
-#[derive(Clone, Debug)]
-struct Limited(Arc<Semaphore>);
-
-impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
-    type Stream = Counted;
-    type Service = S;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Counted, S)>> + Send>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let room = Arc::clone(&self.0);
-        Box::pin(async move {
-            let permit = room.acquire_owned().await.map_err(io::Error::other)?;
-            // Answers are small and each one is awaited; holding them back would only add to the wait.
-            stream.set_nodelay(true)?;
-            Ok((Counted { stream, _permit: permit }, service))
-        })
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
+        tracing::warn!(n_open = connections.len(), "some connections did not end in time and were closed");
+        end.cancel();
     }
+    Ok(())
 }
 
-/// A connection that counts while it is open.
-#[derive(Debug)]
-struct Counted {
+/// A connection that there is room for.
+struct Accepted {
     stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
+    peer: SocketAddr,
+    /// Held while it is open.
+    permit: OwnedSemaphorePermit,
 }
 
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
+async fn accept(listener: &tokio::net::TcpListener, room: &Arc<Semaphore>) -> io::Result<Accepted> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    // Answers are small and each one is awaited; holding them back would only add to the wait.
+    stream.set_nodelay(true)?;
+    Ok(Accepted { stream, peer, permit })
 }
 
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, buffer)
+async fn serve_connection(accepted: Accepted, router: Router, limits: Limits, stop: CancellationToken) {
+    let Accepted { stream, peer, permit } = accepted;
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(Connection::new(stream, limits.unread)), TowerToHyperService::new(service));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        ended = &mut connection => ended,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %error, "a connection broke off");
     }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+    drop(permit);
 }

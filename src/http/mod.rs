@@ -3,6 +3,7 @@
 mod ack;
 mod alerts;
 mod auth;
+mod connection;
 mod events;
 mod extract;
 mod health;
@@ -14,12 +15,14 @@ mod view;
 mod webhooks;
 
 use std::any::Any;
+use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -37,15 +40,11 @@ pub use auth::{
     ALL_FAILURES_BURST, ALL_FAILURES_PER_SECOND, FAILED_ADDRESSES_MAX, FAILURES_BURST, FAILURES_PER_SECOND, Keys,
 };
 pub use extract::{ALERT_BODY_MAX, WEBHOOK_BODY_MAX};
-pub use listen::{CONNECTIONS_MAX, HEADER_TIMEOUT, serve};
+pub use listen::{HEAD_BYTES_MAX, Limits};
 pub use new_alert::{DEDUP_KEY_CHARS_MAX, LINK_CHARS_MAX, MESSAGE_CHARS_MAX, SOURCE_CHARS_MAX};
 
 use auth::Failures;
 use problem::Problem;
-
-/// The longest that a request may take, body and answer together. Vonage waits 15 seconds for the answer
-/// to a webhook, and its own retry is better than an answer that comes too late.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -102,19 +101,20 @@ impl App {
     }
 }
 
+/// Serves until the app is told to stop, then lets what was begun come to its end.
+pub async fn serve(listener: TcpListener, app: &App, limits: Limits) -> io::Result<()> {
+    listen::serve(listener, router(app.clone(), limits), limits, app.stop()).await
+}
+
 /// Every path, and everything that a request passes on its way.
-pub fn router(app: App) -> Router {
-    let guarded = Router::new()
+fn router(app: App, limits: Limits) -> Router {
+    Router::new()
         .route("/alerts", post(alerts::raise).get(alerts::list))
         .route("/alerts/{id}", get(alerts::show))
         .route("/alerts/{id}/events", get(events::listen))
         .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
         .route("/alerts/{id}/resolve", post(alerts::resolve))
         .route("/alerts/{id}/escalate", post(alerts::escalate))
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(app.clone(), auth::require_key));
-    Router::new()
-        .merge(guarded)
         .route("/webhooks/status", post(webhooks::receive))
         .route("/webhooks/inbound", post(webhooks::receive))
         .route("/a/{token}", get(ack::show).post(ack::press))
@@ -123,8 +123,9 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(health::metrics))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(middleware::from_fn_with_state(app.clone(), auth::require_key))
         .layer(DefaultBodyLimit::max(ALERT_BODY_MAX.max(WEBHOOK_BODY_MAX)))
-        .layer(middleware::from_fn(within_time))
+        .layer(middleware::from_fn_with_state(limits, within_time))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::map_response(guard))
         .with_state(app)
@@ -138,17 +139,19 @@ async fn method_not_allowed() -> Problem {
     Problem::method_not_allowed()
 }
 
-async fn within_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+/// The engine brings to its end what was begun, whether or not anybody waits for it any more.
+async fn within_time(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limits.request, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::timeout().into_response(),
     }
 }
 
-/// What browsers are told with each answer, beside what the answer says itself: to take it for what it
-/// is called, to load and run nothing, to show it in no frame and to no other site, and to tell no other
+/// What browsers are told with each answer, beside what the answer says itself: to keep no copy, to take it for
+/// what it is called, to load and run nothing, to show it in no frame and to no other site, and to tell no other
 /// site of its address, which may hold a token.
-const GUARDS: [(HeaderName, HeaderValue); 5] = [
+const GUARDS: [(HeaderName, HeaderValue); 6] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),

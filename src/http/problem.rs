@@ -11,6 +11,9 @@ use crate::engine;
 use crate::escalation::Ignored;
 use crate::store;
 
+use super::extract::escaped;
+use super::listen::HEAD_BYTES_MAX;
+
 /// How long a caller should wait before trying again when the store is unavailable, in seconds.
 const RETRY_AFTER_SECONDS: &str = "5";
 /// How long a caller should wait who comes too often, in seconds. Every limit allows something each second.
@@ -37,6 +40,13 @@ pub(super) struct FieldError {
     pub(super) pointer: String,
     /// What is wrong with it, and what would be right.
     pub(super) detail: String,
+}
+
+impl FieldError {
+    /// Something is wrong with a parameter of the query.
+    pub(super) fn of_parameter(name: &str, detail: &str) -> Self {
+        Self { pointer: format!("/{}", escaped(name)), detail: detail.to_owned() }
+    }
 }
 
 #[derive(Serialize)]
@@ -195,9 +205,9 @@ fn why_impossible(ignored: Ignored) -> &'static str {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let said = *self.0;
+impl Problem {
+    fn body(&self) -> Vec<u8> {
+        let said = &self.0;
         let body = Body {
             r#type: format!("/problems/{}", said.kind),
             title: said.title,
@@ -206,12 +216,54 @@ impl IntoResponse for Problem {
             errors: &said.errors,
         };
         // A body of texts and numbers can always be written.
-        let bytes = serde_json::to_vec(&body).unwrap_or_default();
-        let content_type = HeaderValue::from_static("application/problem+json");
-        let mut response = (said.status, [(header::CONTENT_TYPE, content_type)], bytes).into_response();
-        if let Some((name, value)) = said.header {
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.0.status, [(header::CONTENT_TYPE, CONTENT_TYPE)], self.body()).into_response();
+        if let Some((name, value)) = self.0.header {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }
 }
+
+/// What to write in the place of hyper's own refusal of a request that it could not read, if `written`
+/// is one: an error of ours has a header that hyper does not know of.
+pub(super) fn refusal(written: &[u8]) -> Option<Vec<u8>> {
+    let head = written.strip_prefix(b"HTTP/1.1 ").filter(|_| written.ends_with(b"\r\n\r\n"))?;
+    let status = StatusCode::from_bytes(head.get(..3)?).ok()?;
+    let problem = match status {
+        StatusCode::BAD_REQUEST => Problem::bad_request("The request is not HTTP/1.1 that can be read."),
+        StatusCode::URI_TOO_LONG => {
+            let detail = format!("The path and query may have {} bytes at most.", u16::MAX - 1);
+            Problem::new(status, "uri-too-long", "The path is too long", detail)
+        }
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            let detail = format!("All header fields together may have {HEAD_BYTES_MAX} bytes and be 100 at most.");
+            Problem::new(status, "head-too-large", "The header fields are too large", detail)
+        }
+        _ => return None,
+    };
+    if written.windows(SIGN_OF_OURS.len()).any(|window| window == SIGN_OF_OURS) {
+        return None;
+    }
+    let body = problem.body();
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!(
+        "HTTP/1.1 {} {reason}\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n\
+         cache-control: no-store\r\nx-content-type-options: nosniff\r\n\r\n",
+        status.as_u16(),
+        body.len()
+    )
+    .into_bytes();
+    bytes.extend(body);
+    Some(bytes)
+}
+
+/// A header that every answer of ours carries.
+const SIGN_OF_OURS: &[u8] = b"\r\nx-content-type-options: nosniff\r\n";
+/// RFC 9457, section 3.
+const CONTENT_TYPE: &str = "application/problem+json";

@@ -1,8 +1,8 @@
 //! The API key that is made at the first start where none is given.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::chance::Chance;
@@ -69,6 +69,8 @@ impl KeyFile {
 
     fn write(&self, key: &str) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.0)?;
+        // The mode counts for a new file only, and an empty one may have been there.
+        file.set_permissions(Permissions::from_mode(0o600))?;
         writeln!(file, "{key}")?;
         file.sync_all()
     }

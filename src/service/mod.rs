@@ -15,7 +15,7 @@ use crate::clock::{Clock, system_now};
 use crate::config::{ApiKey, Config, Secret, StoreChoice};
 use crate::contact::Channel;
 use crate::engine::{self, Engine, Parts};
-use crate::http::{self, App, Keys};
+use crate::http::{self, App, Keys, Limits};
 use crate::metrics::Metrics;
 use crate::sender::Sender;
 use crate::store::{MemoryStore, OpenError, SqliteStore, Store};
@@ -28,11 +28,41 @@ pub use api_key::{KeyFile, KeyFileError};
 #[derive(Debug)]
 pub struct Service {
     listener: TcpListener,
+    kept: Kept,
     engine: Engine,
     app: App,
     sender: Arc<VonageSender>,
     api_key: Option<Secret>,
     stop: CancellationToken,
+}
+
+/// What only a restart can change.
+#[derive(Clone, Debug)]
+struct Kept {
+    listen: SocketAddr,
+    store: StoreChoice,
+}
+
+impl Kept {
+    fn of(config: &Config) -> Self {
+        Self { listen: config.server.listen, store: config.store.clone() }
+    }
+
+    /// Tells the operator what was read and does not count.
+    fn tell_of_changes(&self, config: &Config) {
+        if config.server.listen != self.listen {
+            tracing::warn!("server.listen has changed; it counts after a restart only");
+        }
+        let is_same_store = match (&config.store, &self.store) {
+            (StoreChoice::Memory, StoreChoice::Memory) => true,
+            (StoreChoice::Sqlite(read), StoreChoice::Sqlite(kept)) => read == kept,
+            (StoreChoice::Postgres(read), StoreChoice::Postgres(kept)) => read.reveal() == kept.reveal(),
+            (StoreChoice::Memory | StoreChoice::Sqlite(_) | StoreChoice::Postgres(_), _) => false,
+        };
+        if !is_same_store {
+            tracing::warn!("store has changed; it counts after a restart only");
+        }
+    }
 }
 
 /// Why a service could not start.
@@ -76,6 +106,15 @@ pub enum Error {
 impl Service {
     /// Binds the socket, opens the store and starts the engine.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Self::start_with(config, clock, open).await
+    }
+
+    /// As [`Service::start`], over a store that the caller opens, once the socket is there.
+    pub async fn start_with(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        open: impl FnOnce(&Config) -> Result<Arc<dyn Store>, Error>,
+    ) -> Result<Self, Error> {
         let address = config.server.listen;
         let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
         let chance: Arc<dyn Chance> = Arc::new(SystemChance::new());
@@ -95,7 +134,7 @@ impl Service {
         let stop = CancellationToken::new();
         let app = App::new(engine.clone(), http_settings(config, api_key.as_ref())?, stop.clone());
         tell_of_risks(config);
-        Ok(Self { listener, engine, app, sender, api_key, stop })
+        Ok(Self { listener, kept: Kept::of(config), engine, app, sender, api_key, stop })
     }
 
     /// Where it listens; the port is a real one even where the configuration said zero.
@@ -120,14 +159,20 @@ impl Service {
         self.sender.reload(vonage_settings(config)?)?;
         self.engine.set(engine_settings(config));
         self.app.set(http_settings);
+        self.kept.tell_of_changes(config);
         tell_of_risks(config);
         Ok(())
     }
 
     /// Serves until [`Service::stop`] is called, then finishes what was begun.
     pub async fn serve(&self) -> Result<(), Error> {
+        self.serve_within(Limits::SERVICE).await
+    }
+
+    /// As [`Service::serve`], with limits of the caller's own.
+    pub async fn serve_within(&self, limits: Limits) -> Result<(), Error> {
         let listener = self.listener.try_clone().map_err(Error::Serve)?;
-        let served = http::serve(listener, http::router(self.app.clone()), self.stop.clone()).await;
+        let served = http::serve(listener, &self.app, limits).await;
         self.engine.stop().await;
         served.map_err(Error::Serve)
     }

@@ -3,6 +3,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::string_slice,
     clippy::unwrap_used,
     reason = "helpers of tests fail a test by panicking, and clippy excuses test functions only"
 )]
@@ -19,10 +20,23 @@ mod engine_stage;
 mod engine_trouble;
 mod engine_webhooks;
 mod every_path;
+mod harness;
+mod http_alerts;
+mod http_connections;
+mod http_errors;
+mod http_events;
+mod http_fields;
+mod http_health;
+mod http_links;
+mod http_once;
+mod http_people;
+mod http_replies;
+mod http_webhooks;
 mod layering;
 mod limits_of_an_alert;
 mod machine;
 mod planted_bugs;
+mod process;
 mod records;
 mod restart;
 mod sandbox_api;

@@ -113,21 +113,12 @@ fn ask(effect: &Effect) -> String {
 }
 
 fn tell(alert: &Alert, entry: &Entry) -> String {
-    let mut line = format!("* {}", entry.happening.name());
-    if let Some(number) = entry.attempt {
-        line.push_str(&format!(" #{number}"));
-        if let Some(step) = alert.attempt(number).and_then(|attempt| alert.step_of(attempt)) {
-            line.push_str(&format!(" {}", step.user));
-        }
-    }
-    if let Some(channel) = entry.channel {
-        line.push_str(&format!(" on {channel}"));
-    }
-    if let Some(by) = &entry.by {
-        line.push_str(&format!(" by {by}"));
-    }
-    if let Some(detail) = &entry.detail {
-        line.push_str(&format!(" ({detail})"));
-    }
-    line
+    let attempt = entry.attempt.map_or_else(String::new, |number| {
+        let step = alert.attempt(number).and_then(|attempt| alert.step_of(attempt));
+        format!(" #{number} {}", step.map_or("", |step| &step.user))
+    });
+    let channel = entry.channel.map_or_else(String::new, |channel| format!(" on {channel}"));
+    let by = entry.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+    let detail = entry.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"));
+    format!("* {}{attempt}{channel}{by}{detail}", entry.happening.name())
 }

@@ -151,13 +151,11 @@ fn people_are_obeyed(seen: &Seen<'_>) -> bool {
         _ => return true,
     };
     match (intent, before) {
-        (_, Status::Resolved) => after == Status::Resolved,
-        (Intent::Resolve, _) => after == Status::Resolved,
+        (_, Status::Resolved) | (Intent::Resolve, _) => after == Status::Resolved,
         (Intent::Acknowledge, _) => after == Status::Acknowledged,
-        (Intent::OptOut, _) => after == before,
         // Where it goes is the business of the order.
         (Intent::NextUser, Status::Escalating(_)) => matches!(after, Status::Escalating(_) | Status::Exhausted),
-        (Intent::NextUser, _) => after == before,
+        (Intent::NextUser | Intent::OptOut, _) => after == before,
     }
 }
 
@@ -288,17 +286,17 @@ fn wakes_lie_ahead(seen: &Seen<'_>) -> bool {
 }
 
 fn moments_stay(seen: &Seen<'_>) -> bool {
-    fn stays<T: PartialEq>(before: Option<T>, after: Option<T>) -> bool {
+    fn stays<T: PartialEq>(before: Option<&T>, after: Option<&T>) -> bool {
         before.is_none() || before == after
     }
     let pairs = seen.before.attempts.iter().zip(&seen.after().attempts);
     pairs.into_iter().all(|(before, after)| {
         let messages = before.messages.iter().zip(&after.messages);
-        stays(before.sent_at, after.sent_at)
-            && stays(before.submitted_at, after.submitted_at)
-            && stays(before.delivered_at, after.delivered_at)
-            && stays(before.read_at, after.read_at)
-            && stays(before.ending, after.ending)
+        stays(before.sent_at.as_ref(), after.sent_at.as_ref())
+            && stays(before.submitted_at.as_ref(), after.submitted_at.as_ref())
+            && stays(before.delivered_at.as_ref(), after.delivered_at.as_ref())
+            && stays(before.read_at.as_ref(), after.read_at.as_ref())
+            && stays(before.ending.as_ref(), after.ending.as_ref())
             && messages.into_iter().all(|(before, after)| before.id == after.id && before.status <= after.status)
     })
 }

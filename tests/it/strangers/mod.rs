@@ -4,7 +4,11 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot go on must say so")]
 
+mod attacks;
+mod flood;
 mod keys;
+mod privacy;
+mod program;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -111,6 +115,27 @@ impl Stage {
         response.json().await.expect("an alert")
     }
 
+    /// Waits until the alert is so.
+    pub(super) async fn until(&self, id: &str, is_so: impl Fn(&Value) -> bool) {
+        let mut changes = self.service.engine().changes();
+        let so = async {
+            while !is_so(&self.alert(id).await) {
+                changes.recv().await.expect("the engine runs");
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), so).await.expect("it becomes so in time");
+    }
+
+    /// How many rows a table of the database has. The service's own lock keeps other processes out, not this one.
+    pub(super) fn rows(&self, table: &str) -> i64 {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let database =
+            rusqlite::Connection::open_with_flags_and_vfs(self.folder().join("callout.db"), flags, c"unix-excl")
+                .expect("a database");
+        let count = format!("SELECT count(*) FROM {table}");
+        database.query_row(&count, [], |row| row.get(0)).expect("a table")
+    }
+
     /// Ends both.
     pub(super) async fn end(self) {
         self.service.stop();
@@ -138,14 +163,31 @@ pub(super) async fn problem(response: Response) -> (u16, String, Value) {
 }
 
 fn configuration(folder: &Path, vonage: SocketAddr, server: &str) -> config::Config {
+    let text = configuration_text(vonage, server);
+    let environment = Environment::default();
+    let overrides = Overrides::new(&Flags::default(), &environment);
+    let read_file = |_: &Path, _: usize| Ok(TEST_ONLY_PRIVATE_KEY.as_bytes().to_vec());
+    match config::parse(&folder.join("callout.yaml"), text.as_bytes(), &overrides, &environment, &read_file) {
+        Ok(loaded) => loaded.config,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+/// Writes the configuration for the program, with these lines of `server`.
+pub(super) fn configure(folder: &Path, vonage: SocketAddr, server: &str) {
+    std::fs::write(folder.join("callout.yaml"), configuration_text(vonage, server)).expect("a file");
+    std::fs::write(folder.join("private.key"), TEST_ONLY_PRIVATE_KEY).expect("a file");
+}
+
+fn configuration_text(vonage: SocketAddr, server: &str) -> String {
     let server: String = server.lines().map(|line| format!("  {line}\n")).collect();
-    let text = format!(
+    format!(
         r#"
 server:
   listen: 127.0.0.1:0
   public_url: https://callout.example.org
 {server}
-store: "memory:"
+store: sqlite:callout.db
 vonage:
   application_id: 3f0c9d52-6b1e-4c7a-9d84-2b7e51a0c6f3
   private_key: private.key
@@ -162,14 +204,7 @@ users:
     channels:
       - {{ type: sms, id_num: "447700900002" }}
 "#
-    );
-    let environment = Environment::default();
-    let overrides = Overrides::new(&Flags::default(), &environment);
-    let read_file = |_: &Path, _: usize| Ok(TEST_ONLY_PRIVATE_KEY.as_bytes().to_vec());
-    match config::parse(&folder.join("callout.yaml"), text.as_bytes(), &overrides, &environment, &read_file) {
-        Ok(loaded) => loaded.config,
-        Err(problems) => panic!("{problems}"),
-    }
+    )
 }
 
 /// A clock that a test moves by hand.
