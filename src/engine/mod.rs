@@ -8,6 +8,7 @@
 //! The engine decides nothing about an escalation and knows neither HTTP, nor a database, nor Vonage.
 
 mod apply;
+mod courtesies;
 mod outage;
 mod perform;
 mod raise;
@@ -44,6 +45,7 @@ pub use raise::{NewAlert, Raising};
 pub use receive::Received;
 pub use turns::IN_FLIGHT_MAX;
 
+use courtesies::Courtesies;
 use outage::Outage;
 use perform::Recording;
 use timers::Timers;
@@ -79,6 +81,7 @@ struct Shared {
     timers: Timers,
     turns: Arc<Turns>,
     outage: Outage,
+    courtesies: Courtesies,
     waking: Arc<Semaphore>,
     changes: broadcast::Sender<AlertId>,
     recording: Recording,
@@ -169,6 +172,7 @@ impl Engine {
             turns: Turns::new(settings.max_per_second),
             settings: ArcSwap::from_pointee(settings),
             outage: Outage::default(),
+            courtesies: Courtesies::new(),
             waking: Arc::new(Semaphore::new(WAKING_MAX)),
             changes: broadcast::channel(CHANGES_KEPT).0,
             recording: Recording::default(),

@@ -89,7 +89,10 @@ impl Engine {
             Incoming::WorkflowEnd(end) => &end.workflow,
             Incoming::Status(_) | Incoming::Message(_) | Incoming::Foreign(_) => return Ok(Received::Unmatched),
         };
-        self.0.store.park(id, incoming, self.0.clock.now()).await?;
+        // What is sent again and again must not push out what others wait for.
+        if !self.0.store.parked(id).await?.contains(incoming) {
+            self.0.store.park(id, incoming, self.0.clock.now()).await?;
+        }
         // The attempt may have become known while this was being kept. Whoever made it known may have
         // looked too early to find this, or may even have cleared it away with what came before it.
         let received = self.route(incoming).await?;

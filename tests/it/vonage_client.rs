@@ -133,6 +133,7 @@ fn accepted() -> Play {
 fn settings(base_url: &str) -> Settings {
     Settings {
         base_url: base_url.parse().unwrap(),
+        rcs_url: base_url.parse().unwrap(),
         application_id: "11111111-2222-4333-8444-555555555555".into(),
         private_key: PrivateKey::from_pem(include_str!("keys/test-only.pem")).unwrap(),
         senders: senders(),

@@ -3,7 +3,7 @@
 //! Every difference between the alert before and after has a line: the alert's status, each attempt
 //! that changed, what is asked of the world, and (behind `*`) what the timeline tells from now on.
 
-use callout::escalation::{Alert, Attempt, Effect, Entry, Progress, Status, Step, Verdict, Why};
+use callout::escalation::{Alert, Attempt, Effect, Entry, Progress, Status, Step, Tone, Verdict, Why};
 use callout::id::AttemptNumber;
 
 use super::language::show_moment;
@@ -109,6 +109,9 @@ fn to_whom(step: &Step) -> String {
 fn ask(effect: &Effect) -> String {
     match effect {
         Effect::Send { attempt, try_number } => format!("send #{attempt}, try {try_number}"),
+        Effect::Tell { attempt, leg, tone: Tone::Thanks } => format!("thank #{attempt} on channel {}", leg + 1),
+        Effect::Tell { attempt, leg, tone: Tone::News } => format!("tell #{attempt} on channel {}", leg + 1),
+        Effect::Revoke { attempt, id } => format!("revoke #{attempt} {id}"),
     }
 }
 

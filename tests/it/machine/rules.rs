@@ -61,11 +61,13 @@ impl Seen<'_> {
         }
     }
 
-    fn effects(&self) -> &[Effect] {
-        match self.verdict {
+    /// The sends that are asked for. What else is asked for is judged by the promises.
+    fn sends(&self) -> Vec<Effect> {
+        let effects: &[Effect] = match self.verdict {
             Verdict::Stay(_) => &[],
             Verdict::Move { effects, .. } => effects,
-        }
+        };
+        effects.iter().filter(|effect| matches!(effect, Effect::Send { .. })).cloned().collect()
     }
 
     fn new_entries(&self) -> &[Entry] {
@@ -168,7 +170,7 @@ fn settled_stays(seen: &Seen<'_>) -> bool {
         Status::Resolved => matches!(after, Status::Resolved),
     };
     let is_over = seen.before.progress().is_none();
-    is_allowed && (!is_over || (seen.effects().is_empty() && seen.course() == Course::Stay))
+    is_allowed && (!is_over || (seen.sends().is_empty() && seen.course() == Course::Stay))
 }
 
 fn first_acknowledgement_stays(seen: &Seen<'_>) -> bool {
@@ -186,9 +188,9 @@ fn sends_at_their_turn(seen: &Seen<'_>) -> bool {
     if turn {
         let expected = [Effect::Send { attempt: number, try_number: tries_before + 1 }];
         let is_sending = matches!(seen.after().progress(), Some(Progress::Sending { until }) if until > seen.now);
-        seen.effects() == expected && is_sending && tries(seen.after()) == tries_before + 1
+        seen.sends() == expected && is_sending && tries(seen.after()) == tries_before + 1
     } else {
-        seen.effects().is_empty() && tries(seen.after()) == tries_before
+        seen.sends().is_empty() && tries(seen.after()) == tries_before
     }
 }
 

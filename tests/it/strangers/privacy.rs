@@ -207,13 +207,13 @@ async fn a_vonage_that_repeats_everything_it_was_told_puts_nothing_private_into_
     let folder = TempDir::new().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     configure(folder.path(), listener.local_addr().unwrap(), &tony());
-    let (heard, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let (told, mut tokens_told) = tokio::sync::mpsc::unbounded_channel();
     let repeat = move |headers: HeaderMap, body: Bytes| async move {
         let token = bearer_tokens(&headers).unwrap();
         let body = String::from_utf8_lossy(&body).into_owned();
         let status = if body.contains(PSID) { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::UNAUTHORIZED };
         let words = format!("{token} may not send {body} to +{PHONE}");
-        heard.send(token).unwrap();
+        told.send(token).unwrap();
         (status, Json(json!({ "type": "https://x#1150", "title": words, "detail": words, "instance": body })))
     };
     let vonage = axum::Router::new().fallback(repeat);
@@ -229,7 +229,7 @@ async fn a_vonage_that_repeats_everything_it_was_told_puts_nothing_private_into_
     // Refused by Messenger, and then again and again in trouble over SMS.
     let mut tokens = Vec::new();
     for _ in 0..3 {
-        tokens.push(lines.recv().await.unwrap());
+        tokens.push(tokens_told.recv().await.unwrap());
     }
     program.until_it_says("Vonage refused the message").await;
     let said = program.stop().await;
