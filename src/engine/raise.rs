@@ -1,10 +1,11 @@
 //! The first door: somebody raises an alert.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::escalation::{self, Alert, Event, Ignored, Plan, Raised, Severity};
 use crate::id::AlertId;
 use crate::store::{Insert, Outcome};
+use crate::timestamp::Timestamp;
 
 use super::apply::{Applied, Planned, Request};
 use super::{Engine, Error};
@@ -54,10 +55,8 @@ impl Engine {
         for _ in 0..RAISE_AGAIN_MAX {
             let now = self.0.clock.now();
             let number = self.0.store.next_number().await?;
-            let mut random = [0; 10];
-            self.0.chance.fill(&mut random);
             let new = new.clone();
-            let id = AlertId::new(now, random);
+            let id = self.next_id(now);
             let raised = Raised {
                 id,
                 number,
@@ -104,5 +103,15 @@ impl Engine {
             }
         }
         Err(Error::Contended)
+    }
+
+    /// An id that sorts behind every id this engine gave before, also within one millisecond, so that lists
+    /// keep the order in which alerts were raised.
+    fn next_id(&self, now: Timestamp) -> AlertId {
+        let mut random = [0; 10];
+        self.0.chance.fill(&mut random);
+        let mut newest = self.0.newest_id.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = AlertId::new(now, random).max(newest.successor());
+        *newest
     }
 }

@@ -1,9 +1,7 @@
 //! Every test that looks at callout from the outside, in one program.
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::string_slice,
     clippy::unwrap_used,
     reason = "helpers of tests fail a test by panicking, and clippy excuses test functions only"
 )]
