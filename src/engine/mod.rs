@@ -17,6 +17,7 @@ mod replies;
 mod tasks;
 mod timers;
 mod turns;
+mod unclear;
 mod wake;
 
 use std::fmt;
@@ -49,6 +50,7 @@ use outage::Outage;
 use perform::Recording;
 use timers::Timers;
 use turns::Turns;
+use unclear::Unclear;
 
 /// How many alerts are woken at the same time, so that their commits can share one.
 const WAKING_MAX: usize = 512;
@@ -84,6 +86,7 @@ struct Shared {
     waking: Arc<Semaphore>,
     changes: broadcast::Sender<AlertId>,
     recording: Recording,
+    unclear: Unclear,
     tracker: TaskTracker,
     /// Nothing new begins any more.
     stop: CancellationToken,
@@ -175,6 +178,7 @@ impl Engine {
             waking: Arc::new(Semaphore::new(WAKING_MAX)),
             changes: broadcast::channel(CHANGES_KEPT).0,
             recording: Recording::default(),
+            unclear: Unclear::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             end: CancellationToken::new(),

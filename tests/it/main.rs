@@ -39,6 +39,7 @@ mod planted_bugs;
 mod process;
 mod readme;
 mod records;
+mod restart;
 mod sandbox_api;
 mod sandbox_dispatch;
 mod sandbox_faults;
