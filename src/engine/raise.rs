@@ -1,10 +1,11 @@
 //! The first door: somebody raises an alert.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::escalation::{self, Alert, Event, Ignored, Plan, Raised, Severity};
 use crate::id::AlertId;
-use crate::store::{Insert, Outcome};
+use crate::store::{Insert, Outcome, Replay};
+use crate::timestamp::Timestamp;
 
 use super::apply::{Applied, Planned, Request};
 use super::{Engine, Error};
@@ -42,7 +43,49 @@ pub enum Raising {
     Repeated(Arc<Alert>),
 }
 
+impl From<Replay> for Raising {
+    fn from(replay: Replay) -> Self {
+        match replay.outcome {
+            Outcome::Created => Self::Created(replay.alert),
+            Outcome::Repeated | Outcome::Changed => Self::Repeated(replay.alert),
+        }
+    }
+}
+
+/// Makes ids that sort as they were made, also within one millisecond of this process.
+#[derive(Debug, Default)]
+pub(super) struct Ids(Mutex<Newest>);
+
+#[derive(Debug, Default)]
+struct Newest {
+    at: Option<Timestamp>,
+    sequence: u16,
+}
+
+/// A UUID of version 7 has 12 bits behind the milliseconds that may hold a sequence (RFC 9562, section
+/// 6.2, method 1). Beyond it, ids of the same millisecond are in no order.
+const SEQUENCE_MAX: u16 = 0x0fff;
+
+impl Ids {
+    fn next(&self, now: Timestamp, mut random: [u8; 10]) -> AlertId {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.sequence = if newest.at == Some(now) { (newest.sequence + 1).min(SEQUENCE_MAX) } else { 0 };
+        newest.at = Some(now);
+        let [high, low, ..] = &mut random;
+        [*high, *low] = newest.sequence.to_be_bytes();
+        AlertId::new(now, random)
+    }
+}
+
 impl Engine {
+    /// What this request raised or repeated when it was made before, if it was.
+    pub async fn raised_before(&self, request: &Request) -> Result<Option<Raising>, Error> {
+        match self.0.store.claimed(&request.key).await? {
+            Some(replay) => Ok(Some(request.same(replay)?.into())),
+            None => Ok(None),
+        }
+    }
+
     /// Raises an alert. When this returns, the alert is as durable as the store can make it; it does not
     /// wait for a message to be sent.
     pub async fn raise(&self, new: NewAlert, request: Option<&Request>) -> Result<Raising, Error> {
@@ -57,7 +100,7 @@ impl Engine {
             let mut random = [0; 10];
             self.0.chance.fill(&mut random);
             let new = new.clone();
-            let id = AlertId::new(now, random);
+            let id = self.0.ids.next(now, random);
             let raised = Raised {
                 id,
                 number,
@@ -84,13 +127,7 @@ impl Engine {
                     return Ok(Raising::Created(stored.alert));
                 }
                 Insert::Replayed(replay) => match request {
-                    Some(request) => {
-                        let replay = request.same(replay)?;
-                        return Ok(match replay.outcome {
-                            Outcome::Created => Raising::Created(replay.alert),
-                            Outcome::Repeated | Outcome::Changed => Raising::Repeated(replay.alert),
-                        });
-                    }
+                    Some(request) => return Ok(Raising::from(request.same(replay)?)),
                     None => return Err(Error::Contended),
                 },
                 Insert::Open(open) => {
@@ -104,5 +141,22 @@ impl Engine {
             }
         }
         Err(Error::Contended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn ids_sort_as_they_were_made_also_within_a_millisecond() {
+        let ids = Ids::default();
+        let now = Timestamp::from_millis(1_772_331_307_000);
+        let mut made: Vec<AlertId> = (0..4_096).map(|_| ids.next(now, [255; 10])).collect();
+        made.push(ids.next(now.plus(Duration::from_millis(1)), [0; 10]));
+        assert!(made.is_sorted_by(|before, after| before < after));
+        assert!(made.iter().all(|id| id.to_string().as_bytes().get(14) == Some(&b'7')));
     }
 }
