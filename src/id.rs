@@ -21,6 +21,12 @@ impl AlertId {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().as_u128())
     }
 
+    /// The id that sorts right behind this one.
+    #[must_use]
+    pub const fn successor(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// The id from its 128 bits, as a store keeps it.
     pub const fn from_bits(bits: u128) -> Self {
         Self(bits)

@@ -1,5 +1,7 @@
 //! What comes back from whoever carries messages, after the wire forms have been read.
 
+use std::fmt;
+
 use crate::contact::{Address, Channel};
 use crate::escalation::{Failure, ReportStatus, WorkflowOutcome};
 use crate::id::{AttemptRef, ProviderId};
@@ -48,8 +50,8 @@ pub struct WorkflowEnd {
     pub messages: Vec<MessageStatus>,
 }
 
-/// Somebody wrote to us.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Somebody wrote to us. Its `Debug` does not show what.
+#[derive(Clone, PartialEq, Eq)]
 pub struct InboundMessage {
     /// What Vonage calls the inbound message.
     pub id: Option<ProviderId>,
@@ -65,6 +67,19 @@ pub struct InboundMessage {
     pub payload: Option<Box<str>>,
     /// The message that is quoted, where one is.
     pub quoted: Option<ProviderId>,
+}
+
+impl fmt::Debug for InboundMessage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("InboundMessage")
+            .field("id", &self.id)
+            .field("channel", &self.channel)
+            .field("from", &self.from)
+            .field("at", &self.at)
+            .field("quoted", &self.quoted)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A webhook that concerns no alert. It is answered 200, because sending it again would not help.

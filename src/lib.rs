@@ -5,6 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`timestamp`], [`id`], [`contact`] | values that cannot be wrong |
+//! | [`wording`] | how messages are worded |
 //! | [`escalation`] | the core: one pure function that decides everything |
 //! | [`clock`], [`chance`], [`sender`], [`incoming`] | the small ports: time, chance, what goes out, what comes back |
 //! | [`store`] | where alerts are kept |
@@ -36,3 +37,4 @@ pub mod store;
 pub mod telemetry;
 pub mod timestamp;
 pub mod vonage;
+pub mod wording;

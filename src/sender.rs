@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::escalation::{Backend, Failure, Raised, Step, TroubleOutcome};
+use crate::escalation::{Backend, Failure, Leg, Raised, Step, Tone, TroubleOutcome};
 use crate::id::{AttemptRef, ProviderId, ShortCode};
 use crate::timestamp::Timestamp;
 
@@ -14,6 +14,18 @@ use crate::timestamp::Timestamp;
 pub trait Sender: Send + Sync + 'static {
     /// Sends once, within the sender's own time limits, and says what came of it. It never retries.
     async fn send(&self, outbound: &Outbound) -> Answer;
+
+    /// Tells somebody who was messaged who has the alert; as [`Sender::send`], but nothing comes of
+    /// it: no report on it and no answer to it concerns an attempt. A sender may know no such thing.
+    async fn tell(&self, _notice: &Notice) -> Answer {
+        Answer::Refused(Failure { code: None, detail: "this sender tells nobody".into() })
+    }
+
+    /// Takes an RCS message back that nobody has read, where that is possible. Best effort by its
+    /// nature: the message may stay where it is. A sender may know no such thing.
+    async fn revoke(&self, _message: &ProviderId) -> Answer {
+        Answer::Refused(Failure { code: None, detail: "this sender takes nothing back".into() })
+    }
 }
 
 /// One attempt, ready to be sent.
@@ -33,6 +45,19 @@ pub struct Outbound {
     pub link: Option<Box<str>>,
     /// Set when the message goes out more than five minutes after it was due.
     pub late: Option<Late>,
+}
+
+/// Who has an alert, for one person who was messaged about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whom to tell, and where.
+    pub leg: Leg,
+    /// Who has the alert.
+    pub by: Box<str>,
+    /// Whether it is the person who is told.
+    pub tone: Tone,
+    /// What people on a phone call the alert.
+    pub code: ShortCode,
 }
 
 /// How late a message is.

@@ -292,7 +292,8 @@ fn bar(alert: &Alert, now: Timestamp) -> Option<String> {
 fn epilogue(alert: &Alert) -> String {
     let by = alert.acknowledged.as_ref().map_or("somebody", |acknowledgement| &acknowledgement.by);
     format!(
-        "\n{by} has it; nobody else is called. Now with your own people: {}\n",
-        styled(BOLD, "callout check --config config/sample.json")
+        "\n{by} has it; nobody else is called.\n\
+         Now with your own people: write callout.yaml (config/callout.example.yaml shows how), then run: {}\n",
+        styled(BOLD, "callout check")
     )
 }

@@ -77,7 +77,7 @@ pub(super) fn alert(alert: &Value) -> String {
             "  #{:<3} {} {} {}\n",
             attempt.get("number").and_then(Value::as_u64).unwrap_or_default(),
             cell(text_of(attempt, "user"), 16),
-            cell(&channel(attempt), 16),
+            cell(&channel(attempt), 17),
             styled(colour(status), status),
         ));
     }
@@ -101,23 +101,22 @@ pub(super) fn entry(entry: &Value) -> String {
     if let Some(user) = entry.get("user").and_then(Value::as_str) {
         words.push_str(&harmless(user));
     }
-    if let Some(channel) = entry.get("channel").and_then(Value::as_str) {
-        words.push_str(&format!(" by {}", harmless(channel)));
-    }
     if let Some(by) = entry.get("by").and_then(Value::as_str)
         && entry.get("user").is_none()
     {
-        words.push_str(&format!(" {}", harmless(by)));
+        words.push_str(&harmless(by));
+    }
+    if let Some(channel) = entry.get("channel").and_then(Value::as_str) {
+        words.push_str(&format!(" by {}", harmless(channel)));
     }
     if let Some(detail) = entry.get("detail").and_then(Value::as_str) {
         words.push_str(&format!(" ({})", harmless(detail)));
     }
-    format!(
-        "  {}  {} {}\n",
-        styled(DIM, &moment(text_of(entry, "at"))),
-        styled(colour(event), &cell(event, 20)),
-        words.trim()
-    )
+    let when = styled(DIM, &moment(text_of(entry, "at")));
+    match words.trim() {
+        "" => format!("  {when}  {}\n", styled(colour(event), &harmless(event))),
+        words => format!("  {when}  {} {words}\n", styled(colour(event), &cell(event, 20))),
+    }
 }
 
 /// Alerts in columns.

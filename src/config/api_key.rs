@@ -20,6 +20,7 @@ use super::secret::Secret;
 use super::section::{Given, Section, Written, text};
 use super::tree::Node;
 use super::{setting, suggestion, user};
+use crate::escalation::Acknowledgement;
 
 /// The fewest characters of an API key that withstands guessing.
 pub const API_KEY_CHARS_ADVISED: usize = 16;
@@ -28,7 +29,7 @@ pub const API_KEY_CHARS_MAX: usize = 1024;
 /// The most keys of a file. A key that is sent is compared with all of them.
 pub const API_KEYS_MAX: usize = 100;
 /// The name of the key that `server.api_key`, `CALLOUT_API_KEY` or the first start gives.
-pub const NAME_OF_THE_ONE: &str = "api";
+pub const NAME_OF_THE_ONE: &str = Acknowledgement::NOBODY_NAMED;
 
 /// What a hash in the file begins with.
 const HASH_PREFIX: &str = "sha256:";

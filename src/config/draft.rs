@@ -12,7 +12,8 @@ use super::api_key;
 use super::channel::ChannelRules;
 use super::credential::{self, ReadFile};
 use super::environment::{Override, Overrides};
-use super::policy::{Material, Policies};
+use super::messenger;
+use super::policy::{Manner, Material, Policies};
 use super::problem::{Place, Report};
 use super::secret::Secret;
 use super::section::{Given, Section, Written};
@@ -20,10 +21,10 @@ use super::sender::{self, Form, SenderKey, Senders};
 use super::setting::{self, LISTEN_DEFAULT, MAX_PER_SECOND_DEFAULT, StoreChoice};
 use super::tree::Node;
 use super::user::{self, Users};
-use super::wording::Wording;
 use super::{Config, Server, Vonage};
 use crate::contact::Channel;
 use crate::escalation::Backend;
+use crate::wording::MessengerCategory;
 
 /// A value of the file.
 pub(super) type Value<'t> = Written<Given<'t>>;
@@ -44,6 +45,7 @@ pub(super) struct Draft<'t> {
     pub(super) store: Value<'t>,
     pub(super) backend: Value<'t>,
     pub(super) vonage_url: Value<'t>,
+    pub(super) rcs_url: Value<'t>,
     pub(super) max_per_second: Value<'t>,
     /// The name and place of the section that credentials stand in.
     pub(super) credentials: (&'static str, Place),
@@ -54,6 +56,8 @@ pub(super) struct Draft<'t> {
     pub(super) senders: Vec<(SenderKey, Given<'t>)>,
     /// Senders that are there but were complained about already.
     pub(super) reported_senders: BTreeSet<SenderKey>,
+    /// What Messenger messages are for.
+    pub(super) messenger: Option<Section<'t, 'static>>,
     pub(super) users: (&'static str, List<'t>),
     pub(super) policies: List<'t>,
     /// The file's top mapping.
@@ -101,16 +105,18 @@ impl Draft<'_> {
         let (users, users_place) = self.users(&rules, report);
         let senders = sender::read(&self.senders, &users.used, self.form, report);
         let vonage = self.vonage(backend, senders, around, report);
-        let wording = Wording::default().refined(&self.top, report);
-        let material = Material { backend, users: &users, wording: &wording };
+        let manner = Manner::default().refined(&self.top, report);
+        let material = Material { backend, users: &users, manner: &manner };
         let policies = match self.policies {
             Written::Absent => material.default_policy(users_place, report),
             Written::Given((items, place)) => material.policies(items, place, report),
             Written::Reported => None,
         };
         warn_of_silence(&server, &users, report);
-        self.warn_of_free_text(&users, &wording, policies.as_ref(), report);
-        let config = Config { server, store, vonage: vonage?, policies: policies?, wording, path: around.path.into() };
+        self.warn_of_free_text(&users, &manner, policies.as_ref(), report);
+        let messenger = vonage.as_ref().and_then(|vonage| vonage.messenger.as_ref());
+        self.warn_of_messengers_window(&users, messenger, report);
+        let config = Config { server, store, vonage: vonage?, policies: policies?, path: around.path.into() };
         (!report.has_errors()).then_some(config)
     }
 
@@ -162,6 +168,10 @@ impl Draft<'_> {
             Written::Given(given) => setting::vonage_url(given, report),
             Written::Absent | Written::Reported => setting::vonage_url_default(),
         };
+        let rcs_url = self.rcs_url.given().and_then(|given| setting::rcs_url(given, report));
+        // Whoever points the service at another Vonage from outside means all of it.
+        let rcs_url = rcs_url.filter(|_file| overrides.vonage_url.is_none()).or_else(|| base_url.clone());
+        let messenger = self.messenger.and_then(|section| messenger::read(&section, report));
         let signature_secrets = self.signature_secrets(overrides, report);
         let signature_age_max: Option<Duration> =
             self.signature_age_max.given().and_then(|given| setting::signature_age_max(given, report));
@@ -175,6 +185,8 @@ impl Draft<'_> {
             signature_secrets,
             signature_age_max,
             senders,
+            messenger,
+            rcs_url: rcs_url?,
             max_per_second,
         })
     }
@@ -208,10 +220,10 @@ impl Draft<'_> {
     }
 
     /// WhatsApp delivers free text only within 24 hours of the user's own last message.
-    fn warn_of_free_text(&self, users: &Users, wording: &Wording, policies: Option<&Policies>, report: &mut Report) {
+    fn warn_of_free_text(&self, users: &Users, manner: &Manner, policies: Option<&Policies>, report: &mut Report) {
         let lacks = match policies {
-            Some(policies) => policies.iter().any(|policy| policy.wording.whatsapp_template().is_none()),
-            None => wording.whatsapp_template().is_none(),
+            Some(policies) => policies.iter().any(|policy| policy.plan.wording().whatsapp_template.is_none()),
+            None => manner.wording.whatsapp_template.is_none(),
         };
         let sender = self.senders.iter().find(|(key, _given)| *key == SenderKey::Whatsapp);
         if let Some((_key, given)) = sender
@@ -223,6 +235,24 @@ impl Draft<'_> {
                 "WhatsApp refuses free text to people who have not written within 24 hours",
                 "give an approved `whatsapp_template`; the next channel is tried meanwhile",
             );
+        }
+    }
+
+    /// Messenger delivers within 24 hours of the user's own last message, or with a granted tag.
+    fn warn_of_messengers_window(&self, users: &Users, category: Option<&MessengerCategory>, report: &mut Report) {
+        let sender = self.senders.iter().find(|(key, _given)| *key == SenderKey::Messenger);
+        if let Some((_key, given)) = sender
+            && users.used.contains(&Channel::Messenger)
+            && !matches!(category, Some(MessengerCategory::MessageTag(_)))
+        {
+            let hint = match self.form {
+                Form::Native => {
+                    "set `vonage.messenger` to a tag that Facebook granted the Page, or let people write to it first"
+                }
+                Form::Tutorial => "let people write to the Page at the start of their shift",
+            };
+            let message = "Messenger refuses messages to people who have not written to the Page within 24 hours";
+            report.warning(given.place, message, hint);
         }
     }
 }

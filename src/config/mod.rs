@@ -8,7 +8,7 @@
 //! |---|---|
 //! | bytes to a tree of texts with places, `${NAME}` replaced | `tree`, `environment` |
 //! | the keys of a form to a draft | `tutorial`, `native`, through `section` |
-//! | the draft to a [`Config`] | `draft`, with the rules of `setting`, `credential`, `api_key`, `sender`, [`channel`], `user`, `policy` and `wording` |
+//! | the draft to a [`Config`] | `draft`, with the rules of `setting`, `credential`, `api_key`, `sender`, [`channel`], `user`, `policy`, `wording` and `messenger` |
 //!
 //! [`load`] can be called again and again, on SIGHUP for example: it changes nothing but answers.
 //! Nothing here opens a store, resolves a name, listens or logs.
@@ -18,6 +18,7 @@ pub mod channel;
 mod credential;
 mod draft;
 mod environment;
+mod messenger;
 mod native;
 mod policy;
 mod problem;
@@ -45,6 +46,7 @@ pub use api_key::{
 };
 pub use credential::{KEY_BYTES_MAX, ReadFile, SIGNATURE_SECRET_CHARS_ADVISED};
 pub use environment::{Environment, Flags, Overrides};
+pub use messenger::TAG_CHARS_MAX;
 pub use policy::{POLICIES_MAX, POLICY_NAME_DEFAULT, Policies, Policy, REPEAT_MAX};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use secret::Secret;
@@ -53,10 +55,6 @@ pub use sender::{SMS_SENDER_CHARS_MAX, SMS_SENDER_DIGITS_MAX, Senders};
 pub use setting::{LISTEN_DEFAULT, MAX_PER_SECOND_DEFAULT, MAX_PER_SECOND_MAX, SIGNATURE_AGE_SECONDS_MAX, StoreChoice};
 pub use tree::{DEPTH_MAX, FILE_BYTES_MAX, VALUES_MAX};
 pub use user::USERS_MAX;
-pub use wording::{
-    BUTTONS_MAX, Button, PARAMETERS_MAX, TEMPLATE_CHARS_MAX, TEXT_DEFAULT, Template, TemplateProblem, WhatsappTemplate,
-    Word, Wording,
-};
 
 use channel::ChannelRules;
 use draft::Surroundings;
@@ -64,6 +62,7 @@ use problem::Report;
 use sender::Form;
 
 use crate::escalation::Backend;
+use crate::wording::MessengerCategory;
 
 /// The names under which a configuration is looked for in the working directory when nobody says
 /// which to read; the last is the tutorial's own.
@@ -80,8 +79,6 @@ pub struct Config {
     pub vonage: Vonage,
     /// Who is called.
     pub policies: Policies,
-    /// How the messages of an alert without a policy are worded.
-    pub wording: Wording,
     /// The file that this was read from.
     pub path: PathBuf,
 }
@@ -116,6 +113,10 @@ pub struct Vonage {
     pub signature_age_max: Option<Duration>,
     /// Who messages come from.
     pub senders: Senders,
+    /// What Facebook is told Messenger messages are for; nothing if it is not set.
+    pub messenger: Option<MessengerCategory>,
+    /// Where RCS messages are revoked; like [`Vonage::base_url`], and the same unless it is set.
+    pub rcs_url: Url,
     /// How many messages are sent in a second at most; 0 for no limit.
     pub max_per_second: u32,
 }
@@ -124,11 +125,6 @@ impl Config {
     /// The rules for the channels of an ad-hoc list of users.
     pub fn channel_rules(&self) -> ChannelRules {
         ChannelRules::new(self.vonage.backend, self.vonage.senders.channels(), Form::Native)
-    }
-
-    /// How the messages of an alert are worded, given the policy it was raised with, if any.
-    pub fn wording_of(&self, policy: Option<&str>) -> &Wording {
-        policy.and_then(|name| self.policies.get(name)).map_or(&self.wording, |policy| &policy.wording)
     }
 }
 

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::draft::Draft;
+use super::messenger;
 use super::problem::Report;
 use super::section::{Given, Section, Written, text};
 use super::sender::{Form, SenderKey};
 use super::tree::{Node, Value};
 use crate::escalation::Backend;
 
-const KEYS: [&str; 8] = ["server", "store", "vonage", "users", "policies", "text", "whatsapp_template", "$schema"];
+const KEYS: [&str; 9] =
+    ["server", "store", "vonage", "users", "policies", "text", "whatsapp_template", "confirm", "$schema"];
 const SERVER_KEYS: [&str; 4] = ["listen", "public_url", "api_key", "api_keys"];
-const VONAGE_KEYS: [&str; 8] = [
+const VONAGE_KEYS: [&str; 10] = [
     "backend",
     "application_id",
     "private_key",
@@ -20,7 +22,9 @@ const VONAGE_KEYS: [&str; 8] = [
     "signature_age_max",
     "from",
     "max_per_second",
+    "messenger",
     "url",
+    "rcs_url",
 ];
 
 /// Finds the values of the form's keys.
@@ -34,6 +38,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
     let vonage = top.section("vonage", &VONAGE_KEYS, report);
     let (senders, reported_senders) = senders(vonage, folder, report);
     let signature_secrets = signature_secrets(vonage, folder, report);
+    let messenger = vonage.and_then(|vonage| vonage.section("messenger", &messenger::KEYS, report));
     let mut value = |section: Option<Section<'t, '_>>, key: &str| match section {
         None => Written::Absent,
         Some(section) => section.text(key, report).map(|(scalar, place)| Given::from_file(scalar, place, folder)),
@@ -44,6 +49,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
     let store = value(Some(top), "store");
     let backend = value(vonage, "backend");
     let vonage_url = value(vonage, "url");
+    let rcs_url = value(vonage, "rcs_url");
     let max_per_second = value(vonage, "max_per_second");
     let signature_age_max = value(vonage, "signature_age_max");
     // A section that is missing altogether has been reported as such, once.
@@ -60,6 +66,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
         store,
         backend,
         vonage_url,
+        rcs_url,
         max_per_second,
         credentials: ("vonage", vonage.map_or(top.place, |vonage| vonage.place)),
         application_id: ("application_id", application_id),
@@ -68,6 +75,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
         signature_age_max,
         senders,
         reported_senders,
+        messenger,
         users: ("users", top.list("users", report)),
         policies: top.list("policies", report),
         top,

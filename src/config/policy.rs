@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::channel::USERS_PER_POLICY_MAX;
 use super::problem::{Place, Report, quoted};
 use super::section::{Section, Written};
+use super::setting;
 use super::suggestion;
 use super::tree::{Node, Scalar};
 use super::user::{User, Users, names, read_name};
-use super::wording::Wording;
-use crate::escalation::{Backend, Plan, PlanError};
+use crate::escalation::{Backend, Confirm, Plan, PlanError};
+use crate::wording::Wording;
 
 /// The most policies of a file.
 pub const POLICIES_MAX: usize = 500;
@@ -23,10 +24,8 @@ pub const POLICY_NAME_DEFAULT: &str = "default";
 pub struct Policy {
     /// What alerts call it.
     pub name: Box<str>,
-    /// Who is called when.
+    /// Who is called when, in which words.
     pub plan: Arc<Plan>,
-    /// How its messages are worded.
-    pub wording: Arc<Wording>,
 }
 
 /// The policies of a configuration in the order of its file; there is always one.
@@ -34,6 +33,28 @@ pub struct Policy {
 pub struct Policies {
     first: Policy,
     further: Vec<Policy>,
+    manner: Manner,
+}
+
+/// How people are spoken to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Manner {
+    pub(super) wording: Arc<Wording>,
+    pub(super) confirm: Confirm,
+}
+
+impl Manner {
+    /// What a section says of it; what it does not say is as it was.
+    pub(super) fn refined(&self, section: &Section<'_, '_>, report: &mut Report) -> Self {
+        Self {
+            wording: Arc::new(self.wording.refined(section, report)),
+            confirm: setting::confirm(section, report).unwrap_or(self.confirm),
+        }
+    }
+
+    fn of(&self, plan: Plan) -> Plan {
+        plan.with_wording(Arc::clone(&self.wording)).with_confirm(self.confirm)
+    }
 }
 
 impl Policies {
@@ -52,9 +73,15 @@ impl Policies {
         std::iter::once(&self.first).chain(&self.further)
     }
 
-    fn from_list(policies: Vec<Policy>) -> Option<Self> {
+    /// The plan of an alert that brings its own users, worded as the file says for all alerts.
+    #[must_use]
+    pub fn ad_hoc(&self, plan: Plan) -> Plan {
+        self.manner.of(plan)
+    }
+
+    fn from_list(policies: Vec<Policy>, manner: &Manner) -> Option<Self> {
         let mut policies = policies.into_iter();
-        Some(Self { first: policies.next()?, further: policies.collect() })
+        Some(Self { first: policies.next()?, further: policies.collect(), manner: manner.clone() })
     }
 }
 
@@ -63,7 +90,7 @@ impl Policies {
 pub(super) struct Material<'a> {
     pub(super) backend: Backend,
     pub(super) users: &'a Users,
-    pub(super) wording: &'a Wording,
+    pub(super) manner: &'a Manner,
 }
 
 impl Material<'_> {
@@ -71,9 +98,8 @@ impl Material<'_> {
     /// the users stand.
     pub(super) fn default_policy(&self, place: Place, report: &mut Report) -> Option<Policies> {
         let users: Vec<&User> = self.users.list.iter().collect();
-        let wording = Arc::new(self.wording.clone());
-        let plan = self.plan(&users, 0, place, POLICY_NAME_DEFAULT, report)?;
-        Policies::from_list(vec![Policy { name: POLICY_NAME_DEFAULT.into(), plan, wording }])
+        let plan = Arc::new(self.manner.of(self.plan(&users, 0, place, POLICY_NAME_DEFAULT, report)?));
+        Policies::from_list(vec![Policy { name: POLICY_NAME_DEFAULT.into(), plan }], self.manner)
     }
 
     /// The policies that a file names.
@@ -95,7 +121,7 @@ impl Material<'_> {
             let message = format!("{} is in no policy", quoted(&user.name));
             report.warning(user.place, message, "nobody will call this user; add it to the `users` of a policy");
         }
-        Policies::from_list(policies)
+        Policies::from_list(policies, self.manner)
     }
 
     fn policy(
@@ -105,7 +131,7 @@ impl Material<'_> {
         called: &mut Vec<Arc<str>>,
         report: &mut Report,
     ) -> Option<Policy> {
-        const KEYS: [&str; 5] = ["name", "users", "repeat", "text", "whatsapp_template"];
+        const KEYS: [&str; 6] = ["name", "users", "repeat", "text", "whatsapp_template", "confirm"];
         let section = Section::open(node, "a policy", &KEYS, report)?;
         let name = section.text("name", report).or_missing(section.place, "name", None, report);
         let name = name.and_then(|(scalar, place)| read_name(scalar, place, report));
@@ -123,10 +149,10 @@ impl Material<'_> {
         };
         let users = self.members(&section, report);
         called.extend(users.iter().flatten().map(|user| Arc::clone(&user.name)));
-        let wording = Arc::new(self.wording.refined(&section, report));
+        let manner = self.manner.refined(&section, report);
         let name = name?;
-        let plan = self.plan(&users?, repeat?, place, &name, report)?;
-        Some(Policy { name: (*name).into(), plan, wording })
+        let plan = Arc::new(manner.of(self.plan(&users?, repeat?, place, &name, report)?));
+        Some(Policy { name: (*name).into(), plan })
     }
 
     /// The users of a policy; none when one of them is not known.
@@ -162,10 +188,10 @@ impl Material<'_> {
         Some(format!("did you mean {}?", quoted(word)).into())
     }
 
-    fn plan(&self, users: &[&User], repeat: u32, place: Place, name: &str, report: &mut Report) -> Option<Arc<Plan>> {
+    fn plan(&self, users: &[&User], repeat: u32, place: Place, name: &str, report: &mut Report) -> Option<Plan> {
         let recipients: Option<Vec<_>> = users.iter().map(|user| user.recipient()).collect();
         match Plan::new(self.backend, &recipients?, repeat) {
-            Ok(plan) => Some(Arc::new(plan)),
+            Ok(plan) => Some(plan),
             // These three have been said of the list or the user that they are true of.
             Err(PlanError::NoUsers | PlanError::NoChannels | PlanError::TooFewChannels) => None,
             Err(error @ PlanError::TooLong) => {

@@ -13,9 +13,9 @@ use url::Url;
 
 use super::problem::{Report, quoted};
 use super::secret::Secret;
-use super::section::Given;
+use super::section::{Given, Section};
 use super::suggestion;
-use crate::escalation::Backend;
+use crate::escalation::{Backend, Confirm};
 
 /// The port that the tutorial's webhook server listens on.
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
@@ -68,13 +68,37 @@ pub(super) fn public_url(given: Given<'_>, report: &mut Report) -> Option<Box<st
 }
 
 pub(super) fn vonage_url(given: Given<'_>, report: &mut Report) -> Option<Url> {
-    let mut url = base_url(given, "the URL of Vonage's API", "for example https://api.nexmo.com", report)?;
+    ending_in_slash(given, "the URL of Vonage's API", "for example https://api.nexmo.com", report)
+}
+
+/// Messages can be revoked only where the RCS agent is at home.
+pub(super) fn rcs_url(given: Given<'_>, report: &mut Report) -> Option<Url> {
+    let hint = "https://api-eu.nexmo.com, https://api-us.nexmo.com or https://api-ap.nexmo.com";
+    ending_in_slash(given, "the URL of Vonage's RCS API", hint, report)
+}
+
+fn ending_in_slash(given: Given<'_>, name: &str, hint: &str, report: &mut Report) -> Option<Url> {
+    let mut url = base_url(given, name, hint, report)?;
     if !url.path().ends_with('/') {
         // Without the slash, joining a path would replace the last segment instead of following it.
         let path = format!("{}/", url.path());
         url.set_path(&path);
     }
     Some(url)
+}
+
+/// Whether people are told who has an alert.
+pub(super) fn confirm(section: &Section<'_, '_>, report: &mut Report) -> Option<Confirm> {
+    let (scalar, place) = section.text("confirm", report).given()?;
+    match scalar.text.trim() {
+        "true" => Some(Confirm::Everybody),
+        "false" => Some(Confirm::Nobody),
+        _ => {
+            let message = format!("`confirm` must be true or false, not {}", quoted(&scalar.written));
+            report.error(place, message);
+            None
+        }
+    }
 }
 
 /// Vonage's own API, with `/` at the end of its path.

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::escalation::{self, Alert, Effect, Event, Ignored, Progress, Status, Verdict, step};
+use crate::escalation::{
+    self, Alert, Attempt, Effect, Entry, Event, Happening, Ignored, Progress, Status, Verdict, step,
+};
 use crate::id::AlertId;
 use crate::store::{Claim, ClaimKey, Outcome, Replay, Stored, Update};
 use crate::timestamp::Timestamp;
 
+use super::courtesies::Courtesy;
 use super::timers::Wake;
 use super::turns::Turn;
 use super::{Engine, Error};
@@ -136,7 +139,10 @@ impl Engine {
             return Planned { turn: None, ..planned };
         };
         match step(&planned.next, &Event::TurnCame, now) {
-            Verdict::Move { next, effects } => Planned { next, effects, turn: Some(turn) },
+            Verdict::Move { next, effects } => {
+                let effects = planned.effects.into_iter().chain(effects).collect();
+                Planned { next, effects, turn: Some(turn) }
+            }
             Verdict::Stay(_) => Planned { turn: Some(turn), ..planned },
         }
     }
@@ -147,14 +153,20 @@ impl Engine {
         tell(before, alert);
         self.count(before, alert);
         let mut turn = turn;
+        let mut courtesies = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Send { attempt, try_number } => {
                     let permit = turn.take().and_then(Turn::take);
                     self.begin_send(Arc::clone(alert), attempt, try_number, permit);
                 }
+                Effect::Tell { attempt, leg, tone } => {
+                    courtesies.extend(Courtesy::tell(alert, attempt, leg, tone));
+                }
+                Effect::Revoke { attempt: _, id } => courtesies.push(Courtesy::Revoke(id)),
             }
         }
+        self.begin_courtesies(alert.id(), courtesies);
         // Nobody may be listening; that is no failure.
         let _n_listeners = self.0.changes.send(alert.id());
     }
@@ -212,9 +224,19 @@ fn tell(before: Option<&Alert>, after: &Alert) {
             user = step.map(|step| step.user.as_ref()),
             channel = channel.map(crate::contact::Channel::name),
             by = entry.by.as_deref(),
-            detail = entry.detail.as_deref(),
+            detail = loggable(entry, attempt),
             "alert {}: {}", after.code(), entry.happening.name(),
         );
+    }
+}
+
+/// What the log says of an entry's detail. Only the code of what a webhook gives as a reason: its words may
+/// quote what was sent.
+fn loggable<'a>(entry: &'a Entry, attempt: Option<&'a Attempt>) -> Option<&'a str> {
+    if matches!(entry.happening, Happening::Rejected | Happening::Undeliverable) {
+        attempt?.failure.as_ref()?.code.as_deref()
+    } else {
+        entry.detail.as_deref()
     }
 }
 

@@ -8,6 +8,7 @@
 //! The engine decides nothing about an escalation and knows neither HTTP, nor a database, nor Vonage.
 
 mod apply;
+mod courtesies;
 mod outage;
 mod perform;
 mod raise;
@@ -16,6 +17,7 @@ mod replies;
 mod tasks;
 mod timers;
 mod turns;
+mod unclear;
 mod wake;
 
 use std::fmt;
@@ -43,10 +45,12 @@ pub use raise::{NewAlert, Raising};
 pub use receive::Received;
 pub use turns::IN_FLIGHT_MAX;
 
+use courtesies::Courtesies;
 use outage::Outage;
 use perform::Recording;
 use timers::Timers;
 use turns::Turns;
+use unclear::Unclear;
 
 /// How many alerts are woken at the same time, so that their commits can share one.
 const WAKING_MAX: usize = 512;
@@ -73,14 +77,16 @@ struct Shared {
     metrics: Arc<Metrics>,
     link_key: LinkKey,
     settings: ArcSwap<Settings>,
-    ids: raise::Ids,
     turnstiles: Vec<Mutex<()>>,
+    newest_id: std::sync::Mutex<AlertId>,
     timers: Timers,
     turns: Arc<Turns>,
     outage: Outage,
+    courtesies: Courtesies,
     waking: Arc<Semaphore>,
     changes: broadcast::Sender<AlertId>,
     recording: Recording,
+    unclear: Unclear,
     tracker: TaskTracker,
     /// Nothing new begins any more.
     stop: CancellationToken,
@@ -162,15 +168,17 @@ impl Engine {
             chance,
             metrics,
             link_key,
-            ids: raise::Ids::default(),
+            newest_id: std::sync::Mutex::new(AlertId::from_bits(0)),
             turnstiles: std::iter::repeat_with(|| Mutex::new(())).take(TURNSTILES).collect(),
             timers: Timers::default(),
             turns: Turns::new(settings.max_per_second),
             settings: ArcSwap::from_pointee(settings),
             outage: Outage::default(),
+            courtesies: Courtesies::new(),
             waking: Arc::new(Semaphore::new(WAKING_MAX)),
             changes: broadcast::channel(CHANGES_KEPT).0,
             recording: Recording::default(),
+            unclear: Unclear::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             end: CancellationToken::new(),

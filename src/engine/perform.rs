@@ -16,6 +16,7 @@ use crate::store;
 
 use super::apply::Chain;
 use super::outage::Tell;
+use super::receive::Received;
 use super::timers::Wake;
 use super::{Engine, Error};
 
@@ -70,7 +71,11 @@ impl Engine {
         let engine = self.clone();
         self.spawn(async move {
             let wake = Wake::at_its_time(alert.id());
-            engine.look_after(wake, engine.send(alert, attempt, try_number)).await;
+            let sending = async {
+                engine.send(Arc::clone(&alert), attempt, try_number).await?;
+                engine.look_at_unclear(alert.id()).await
+            };
+            engine.look_after(wake, sending).await;
             drop(permit);
         });
     }
@@ -187,14 +192,16 @@ impl Engine {
         i16::try_from(u16::from_le_bytes(random) % 401).unwrap_or(200) - 200
     }
 
-    /// Applies the webhooks that came before the id they carry was known.
+    /// Applies the webhooks that came before it was known whose they are.
     pub(super) async fn apply_parked(&self, message: &ProviderId) -> Result<(), Error> {
         let parked = self.0.store.parked(message).await?;
         if parked.is_empty() {
             return Ok(());
         }
         for incoming in &parked {
-            self.route(incoming).await?;
+            if self.route(incoming).await? == Received::Unmatched {
+                return Ok(());
+            }
         }
         Ok(self.0.store.unpark(message).await?)
     }

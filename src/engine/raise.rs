@@ -1,6 +1,6 @@
 //! The first door: somebody raises an alert.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::escalation::{self, Alert, Event, Ignored, Plan, Raised, Severity};
 use crate::id::AlertId;
@@ -52,31 +52,6 @@ impl From<Replay> for Raising {
     }
 }
 
-/// Makes ids that sort as they were made, also within one millisecond of this process.
-#[derive(Debug, Default)]
-pub(super) struct Ids(Mutex<Newest>);
-
-#[derive(Debug, Default)]
-struct Newest {
-    at: Option<Timestamp>,
-    sequence: u16,
-}
-
-/// A UUID of version 7 has 12 bits behind the milliseconds that may hold a sequence (RFC 9562, section
-/// 6.2, method 1). Beyond it, ids of the same millisecond are in no order.
-const SEQUENCE_MAX: u16 = 0x0fff;
-
-impl Ids {
-    fn next(&self, now: Timestamp, mut random: [u8; 10]) -> AlertId {
-        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.sequence = if newest.at == Some(now) { (newest.sequence + 1).min(SEQUENCE_MAX) } else { 0 };
-        newest.at = Some(now);
-        let [high, low, ..] = &mut random;
-        [*high, *low] = newest.sequence.to_be_bytes();
-        AlertId::new(now, random)
-    }
-}
-
 impl Engine {
     /// What this request raised or repeated when it was made before, if it was.
     pub async fn raised_before(&self, request: &Request) -> Result<Option<Raising>, Error> {
@@ -97,10 +72,8 @@ impl Engine {
         for _ in 0..RAISE_AGAIN_MAX {
             let now = self.0.clock.now();
             let number = self.0.store.next_number().await?;
-            let mut random = [0; 10];
-            self.0.chance.fill(&mut random);
             let new = new.clone();
-            let id = self.0.ids.next(now, random);
+            let id = self.next_id(now);
             let raised = Raised {
                 id,
                 number,
@@ -142,21 +115,14 @@ impl Engine {
         }
         Err(Error::Contended)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn ids_sort_as_they_were_made_also_within_a_millisecond() {
-        let ids = Ids::default();
-        let now = Timestamp::from_millis(1_772_331_307_000);
-        let mut made: Vec<AlertId> = (0..4_096).map(|_| ids.next(now, [255; 10])).collect();
-        made.push(ids.next(now.plus(Duration::from_millis(1)), [0; 10]));
-        assert!(made.is_sorted_by(|before, after| before < after));
-        assert!(made.iter().all(|id| id.to_string().as_bytes().get(14) == Some(&b'7')));
+    /// An id that sorts behind every id this engine gave before, also within one millisecond, so that lists
+    /// keep the order in which alerts were raised.
+    fn next_id(&self, now: Timestamp) -> AlertId {
+        let mut random = [0; 10];
+        self.0.chance.fill(&mut random);
+        let mut newest = self.0.newest_id.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = AlertId::new(now, random).max(newest.successor());
+        *newest
     }
 }

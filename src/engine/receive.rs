@@ -1,9 +1,8 @@
 //! The door of the webhooks: finding the alert that a report belongs to.
 
-use crate::escalation::{Alert, Attempt, Backend, Event, Report, ReportStatus};
+use crate::escalation::{Alert, Attempt, Event, Report, ReportStatus};
 use crate::id::{AttemptRef, ProviderId};
 use crate::incoming::{Foreign, Incoming, MessageStatus, WorkflowEnd};
-use crate::store::StatusFilter;
 
 use super::apply::Applied;
 use super::{Engine, Error};
@@ -90,13 +89,16 @@ impl Engine {
             Incoming::WorkflowEnd(end) => &end.workflow,
             Incoming::Status(_) | Incoming::Message(_) | Incoming::Foreign(_) => return Ok(Received::Unmatched),
         };
-        self.0.store.park(id, incoming, self.0.clock.now()).await?;
+        // What is sent again and again must not push out what others wait for.
+        if !self.0.store.parked(id).await?.contains(incoming) {
+            self.0.store.park(id, incoming, self.0.clock.now()).await?;
+        }
         // The attempt may have become known while this was being kept. Whoever made it known may have
         // looked too early to find this, or may even have cleared it away with what came before it.
-        if self.0.store.find_message(id).await?.is_none() {
+        let received = self.route(incoming).await?;
+        if received == Received::Unmatched {
             return Ok(Received::Parked);
         }
-        let received = self.route(incoming).await?;
         self.apply_parked(id).await?;
         Ok(received)
     }
@@ -149,40 +151,10 @@ impl Engine {
         self.attempt_of_unknown_outcome(status).await
     }
 
-    /// On Dispatch the answer to a request may be lost for ever, and with it the only name of the workflow.
-    /// A report to an address that such an attempt was sent to can only belong to it.
-    async fn attempt_of_unknown_outcome(&self, status: &MessageStatus) -> Result<Option<AttemptRef>, Error> {
-        let (Some(channel), Some(to), Some(_)) = (status.channel, &status.to, &status.workflow) else {
-            return Ok(None);
-        };
-        for id in self.0.store.find_address(channel, to, &NOT_RESOLVED, UNKNOWN_LOOKED_AT_MAX).await? {
-            let alert = self.alert(id).await?;
-            let was_lost = |attempt: &Attempt| {
-                attempt.unknown > 0
-                    && alert
-                        .step_of(attempt)
-                        .is_some_and(|step| step.legs().any(|leg| leg.channel == channel && leg.address == *to))
-            };
-            if alert.plan().backend() == Backend::Dispatch
-                && let Some(index) = alert.attempts.iter().rposition(was_lost)
-                && let Ok(attempt) = u32::try_from(index + 1)
-            {
-                return Ok(Some(AttemptRef { alert: id, attempt }));
-            }
-        }
-        Ok(None)
-    }
-
     async fn known(&self, reference: AttemptRef) -> Result<Option<std::sync::Arc<Alert>>, Error> {
         Ok(self.0.store.get(reference.alert).await?.map(|stored| stored.alert))
     }
 }
-
-/// A report still counts for alerts of these statuses.
-const NOT_RESOLVED: [StatusFilter; 3] = [StatusFilter::Escalating, StatusFilter::Exhausted, StatusFilter::Acknowledged];
-
-/// How many alerts that messaged an address are looked at for an attempt whose outcome is unknown.
-const UNKNOWN_LOOKED_AT_MAX: usize = 100;
 
 /// The report in the machine's words: which channel of the attempt it is about.
 fn report_on(alert: &Alert, attempt: &Attempt, status: &MessageStatus) -> Report {

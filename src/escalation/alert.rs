@@ -247,6 +247,11 @@ pub struct Acknowledgement {
     pub at: Timestamp,
 }
 
+impl Acknowledgement {
+    /// Who it was by where the API was told nobody's name.
+    pub const NOBODY_NAMED: &str = "api";
+}
+
 /// How somebody answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Via {

@@ -5,6 +5,7 @@ use crate::id::AttemptNumber;
 
 use super::alert::{Acknowledgement, Attempt, Ending, Happening, Status, Via};
 use super::event::{Ignored, Intent, Reply, Verdict};
+use super::settled::Answered;
 use super::step::{Draft, Target};
 
 /// How many ids of inbound messages an alert remembers.
@@ -33,13 +34,15 @@ impl Draft {
         self.note_reply(number, &by, reply);
         match (reply.intent, self.alert.status) {
             (Intent::Acknowledge, Status::Escalating(_) | Status::Exhausted) => {
-                self.acknowledged(&by, Via::Reply, Some(reply.channel));
+                let answered = self.answered_on(number, reply.channel);
+                self.acknowledged(&by, Via::Reply, Some(reply.channel), Some(answered));
             }
             (Intent::NextUser, Status::Escalating(_)) if self.is_from_current_user(number) => {
                 self.leave_user(&by);
             }
             (Intent::Resolve, Status::Escalating(_) | Status::Acknowledged | Status::Exhausted) => {
-                self.resolved(&by);
+                let answered = self.answered_on(number, reply.channel);
+                self.resolved(&by, Some(answered));
             }
             (
                 Intent::Acknowledge | Intent::NextUser | Intent::Resolve | Intent::OptOut,
@@ -77,7 +80,8 @@ impl Draft {
     pub(super) fn acknowledge(mut self, by: &str, via: Via, channel: Option<Channel>) -> Verdict {
         match self.alert.status {
             Status::Escalating(_) | Status::Exhausted => {
-                self.acknowledged(by, via, channel);
+                let answered = self.answered_from(by, via, channel);
+                self.acknowledged(by, via, channel, answered);
                 self.moved()
             }
             Status::Acknowledged => Verdict::Stay(Ignored::AlreadyAcknowledged),
@@ -85,7 +89,9 @@ impl Draft {
         }
     }
 
-    pub(super) fn acknowledged(&mut self, by: &str, via: Via, channel: Option<Channel>) {
+    pub(super) fn acknowledged(&mut self, by: &str, via: Via, channel: Option<Channel>, answered: Option<Answered>) {
+        self.confirm(answered);
+        self.revoke_unread(answered);
         self.settle(Status::Acknowledged);
         self.alert.acknowledged = Some(Acknowledgement { by: by.into(), via, channel, at: self.now });
         let entry = self.note(Happening::Acknowledged, None);
@@ -121,14 +127,19 @@ impl Draft {
     pub(super) fn resolve(mut self, by: &str) -> Verdict {
         match self.alert.status {
             Status::Escalating(_) | Status::Acknowledged | Status::Exhausted => {
-                self.resolved(by);
+                self.resolved(by, None);
                 self.moved()
             }
             Status::Resolved => Verdict::Stay(Ignored::AlreadyResolved),
         }
     }
 
-    fn resolved(&mut self, by: &str) {
+    fn resolved(&mut self, by: &str, answered: Option<Answered>) {
+        match self.alert.status {
+            Status::Escalating(_) | Status::Exhausted => self.revoke_unread(answered),
+            // What could be taken back was, when it was acknowledged.
+            Status::Acknowledged | Status::Resolved => {}
+        }
         self.settle(Status::Resolved);
         self.note(Happening::Resolved, None).by = Some(by.into());
     }

@@ -214,6 +214,15 @@ pub enum Ignored {
     NotOpen,
 }
 
+/// How somebody is told who has the alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tone {
+    /// "Thank you": it is the very person who answered.
+    Thanks,
+    /// It is one of the others who were messaged.
+    News,
+}
+
 /// What an alert asks of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -223,5 +232,21 @@ pub enum Effect {
         attempt: AttemptNumber,
         /// Which of its tries, to be echoed in the answer.
         try_number: u32,
+    },
+    /// Tell somebody who was messaged who has the alert. Best effort: nothing waits for it.
+    Tell {
+        /// The attempt whose message that person has.
+        attempt: AttemptNumber,
+        /// The index within the step of the channel it went over.
+        leg: u8,
+        /// In which words.
+        tone: Tone,
+    },
+    /// Take a message back that nobody needs to read any more. Best effort: nothing waits for it.
+    Revoke {
+        /// The attempt that it belongs to.
+        attempt: AttemptNumber,
+        /// What Vonage calls the message.
+        id: ProviderId,
     },
 }

@@ -26,6 +26,7 @@ mod event;
 mod plan;
 mod promises;
 mod reports;
+mod settled;
 mod step;
 
 pub use alert::{
@@ -34,8 +35,8 @@ pub use alert::{
 };
 pub use attempt_status::AttemptStatus;
 pub use event::{
-    Effect, Event, Ignored, Intent, Reach, Reply, Report, Trouble, TroubleOutcome, Verdict, WorkflowOutcome,
+    Effect, Event, Ignored, Intent, Reach, Reply, Report, Tone, Trouble, TroubleOutcome, Verdict, WorkflowOutcome,
 };
-pub use plan::{ATTEMPTS_MAX, Backend, Condition, Leg, Plan, PlanError, Recipient, Step};
+pub use plan::{ATTEMPTS_MAX, Backend, Condition, Confirm, Leg, Plan, PlanError, Recipient, Step};
 pub use promises::{broken_promise, broken_transition};
 pub use step::{BACKOFF_MAX, FAILING_MAX, RETRY_AFTER_MAX, SEND_LEASE, next_wake, raise, step};

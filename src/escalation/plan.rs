@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contact::{Address, Channel};
+use crate::wording::Wording;
 
 /// Which of Vonage's two ways of sending a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,12 +89,24 @@ pub struct Recipient {
     pub channels: Vec<Leg>,
 }
 
+/// Whether the people who were messaged are told who has the alert, once somebody has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Confirm {
+    /// Nobody is told; they see it when they answer or look.
+    #[default]
+    Nobody,
+    /// Whoever answered is thanked, and the others are told who it was.
+    Everybody,
+}
+
 /// The frozen way an alert will take.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     backend: Backend,
     steps: Vec<Step>,
     repeat: u32,
+    wording: Arc<Wording>,
+    confirm: Confirm,
 }
 
 /// Why no plan can be made.
@@ -118,7 +131,9 @@ pub enum PlanError {
 pub const ATTEMPTS_MAX: usize = 2_000;
 
 impl Plan {
-    /// Cuts a policy's users into steps. `repeat` is how many more rounds follow the first.
+    /// Cuts a policy's users into steps. `repeat` is how many more rounds follow the first. The
+    /// messages have the tutorial's text and nobody is told who has the alert, unless the plan is
+    /// given [another wording](Plan::with_wording) and told [to confirm](Plan::with_confirm).
     pub fn new(backend: Backend, recipients: &[Recipient], repeat: u32) -> Result<Self, PlanError> {
         if recipients.is_empty() {
             return Err(PlanError::NoUsers);
@@ -153,7 +168,19 @@ impl Plan {
         if steps.len().saturating_mul(rounds) > ATTEMPTS_MAX {
             return Err(PlanError::TooLong);
         }
-        Ok(Self { backend, steps, repeat })
+        Ok(Self { backend, steps, repeat, wording: Arc::default(), confirm: Confirm::default() })
+    }
+
+    /// The same plan with messages worded so.
+    #[must_use]
+    pub fn with_wording(self, wording: Arc<Wording>) -> Self {
+        Self { wording, ..self }
+    }
+
+    /// The same plan with or without confirmations.
+    #[must_use]
+    pub fn with_confirm(self, confirm: Confirm) -> Self {
+        Self { confirm, ..self }
     }
 
     /// Which way of sending the plan is made for.
@@ -169,6 +196,16 @@ impl Plan {
     /// How many rounds follow the first.
     pub const fn repeat(&self) -> u32 {
         self.repeat
+    }
+
+    /// How the alert's messages are worded; frozen like everything else.
+    pub fn wording(&self) -> &Wording {
+        &self.wording
+    }
+
+    /// Whether those who were messaged are told who has the alert.
+    pub const fn confirm(&self) -> Confirm {
+        self.confirm
     }
 
     /// The step at `index`, counted from 0 within a round.

@@ -1,9 +1,14 @@
 //! What is true of every alert, and of every change of an alert. Tests ask after each step; stores ask
 //! before they write and after they read.
 
+use std::collections::BTreeSet;
+
+use crate::contact::Channel;
+use crate::id::ProviderId;
+
 use super::alert::{Alert, Attempt, Progress, Status};
-use super::event::{Effect, Verdict};
-use super::plan::ATTEMPTS_MAX;
+use super::event::{Effect, Tone, Verdict};
+use super::plan::{ATTEMPTS_MAX, Confirm};
 
 /// The promise that this alert breaks by itself, if it breaks one.
 pub fn broken_promise(alert: &Alert) -> Option<&'static str> {
@@ -81,7 +86,46 @@ pub fn broken_transition(before: &Alert, verdict: &Verdict) -> Option<&'static s
     if n_sends != usize::from(is_sending && !was_sending) {
         return Some("the right to send and the wish to send come together");
     }
-    broken_settlement(before, next)
+    broken_aftermath(before, next, effects).or_else(|| broken_settlement(before, next))
+}
+
+/// What is asked for when nobody needs to be called any more.
+fn broken_aftermath(before: &Alert, next: &Alert, effects: &[Effect]) -> Option<&'static str> {
+    let is_acknowledged_now = before.acknowledged.is_none() && next.status == Status::Acknowledged;
+    let mut told = BTreeSet::new();
+    let mut n_thanked = 0;
+    for effect in effects {
+        match effect {
+            Effect::Send { .. } => {}
+            Effect::Tell { .. } if !is_acknowledged_now || next.plan().confirm() != Confirm::Everybody => {
+                return Some("people are told who has the alert when it is acknowledged, if the plan says so");
+            }
+            Effect::Tell { attempt, leg, tone } => {
+                n_thanked += usize::from(*tone == Tone::Thanks);
+                let attempt = next.attempt(*attempt).filter(|attempt| attempt.tries > 0);
+                let leg = attempt
+                    .and_then(|attempt| next.step_of(attempt))
+                    .and_then(|step| step.legs().nth(usize::from(*leg)));
+                if !leg.is_some_and(|leg| told.insert((leg.channel, &leg.address))) || n_thanked > 1 {
+                    return Some("only who was messaged is told who has the alert, and each address once");
+                }
+            }
+            Effect::Revoke { attempt, id } => {
+                let attempt = next.attempt(*attempt);
+                let is_open = matches!(next.status, Status::Escalating(_) | Status::Exhausted);
+                if is_open || !attempt.is_some_and(|attempt| is_unread_rcs(next, attempt, id)) {
+                    return Some("only an unread RCS message of a settled alert is taken back");
+                }
+            }
+        }
+    }
+    None
+}
+
+fn is_unread_rcs(alert: &Alert, attempt: &Attempt, id: &ProviderId) -> bool {
+    attempt.read_at.is_none()
+        && attempt.provider_ids.contains(id)
+        && alert.step_of(attempt).is_some_and(|step| step.first.channel == Channel::Rcs)
 }
 
 fn broken_settlement(before: &Alert, next: &Alert) -> Option<&'static str> {

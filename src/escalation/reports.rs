@@ -6,6 +6,7 @@ use crate::id::AttemptNumber;
 use super::alert::{Attempt, Ending, Failure, Happening, LegMessage, ReportStatus, Status, Via};
 use super::event::{Ignored, Report, Verdict, WorkflowOutcome};
 use super::plan::Backend;
+use super::settled::Answered;
 use super::step::{Draft, Target};
 
 /// How many messages of one attempt's workflows are told apart. A workflow has one for each channel;
@@ -76,7 +77,10 @@ impl Draft {
                 let entry = self.note(Happening::Read, Some(number));
                 entry.channel = channel;
                 match self.alert.status {
-                    Status::Escalating(_) | Status::Exhausted => self.acknowledged(&by, Via::Read, channel),
+                    Status::Escalating(_) | Status::Exhausted => {
+                        let answered = Answered { attempt: number, leg: report.leg };
+                        self.acknowledged(&by, Via::Read, channel, Some(answered));
+                    }
                     Status::Acknowledged | Status::Resolved => {}
                 }
             }

@@ -93,21 +93,18 @@ pub(super) enum Target {
 pub(super) struct Draft {
     pub(super) alert: Alert,
     pub(super) now: Timestamp,
+    pub(super) effects: Vec<Effect>,
 }
 
 impl Draft {
     fn of(alert: &Alert, now: Timestamp) -> Self {
-        Self { alert: alert.clone(), now }
+        Self { alert: alert.clone(), now, effects: Vec::new() }
     }
 
     /// Ends the work on an event that changed the alert.
-    pub(super) fn moved(self) -> Verdict {
-        self.moved_with(Vec::new())
-    }
-
-    fn moved_with(mut self, effects: Vec<Effect>) -> Verdict {
+    pub(super) fn moved(mut self) -> Verdict {
         self.alert.updated_at = self.alert.updated_at.max(self.now);
-        Verdict::Move { next: self.alert, effects }
+        Verdict::Move { next: self.alert, effects: self.effects }
     }
 
     /// Adds a line to the timeline and hands it out for more to be said.
@@ -192,7 +189,8 @@ impl Draft {
             self.note(Happening::ResentAfterRestart, Some(current));
         }
         self.alert.status = Status::Escalating(Progress::Sending { until: self.now.plus(SEND_LEASE) });
-        self.moved_with(vec![Effect::Send { attempt: current, try_number }])
+        self.effects.push(Effect::Send { attempt: current, try_number });
+        self.moved()
     }
 
     fn sender_lost(mut self) -> Verdict {
@@ -223,6 +221,9 @@ impl Draft {
         }
         attempt.learn(id);
         self.was_sent(number);
+        if let Some(id) = id {
+            self.revoke_late(number, id);
+        }
         self.moved()
     }
 

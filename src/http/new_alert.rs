@@ -101,7 +101,7 @@ fn way(
         let detail = "cannot stand beside a policy; give either";
         errors.push(FieldError { pointer: "/users".into(), detail: detail.into() });
     }
-    ad_hoc(users, rules, errors).map(|plan| (None, Arc::new(plan)))
+    ad_hoc(users, rules, errors).map(|plan| (None, Arc::new(policies.ad_hoc(plan))))
 }
 
 fn ad_hoc(users: Value, rules: &ChannelRules, errors: &mut Vec<FieldError>) -> Option<Plan> {

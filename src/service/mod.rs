@@ -207,10 +207,12 @@ fn vonage_settings(config: &Config) -> Result<vonage::Settings, Error> {
     let of = |channel: Channel| config.vonage.senders.of(channel).map(Box::from);
     Ok(vonage::Settings {
         base_url: config.vonage.base_url.clone(),
+        rcs_url: config.vonage.rcs_url.clone(),
         application_id: config.vonage.application_id.clone(),
         private_key: PrivateKey::from_pem(config.vonage.private_key.reveal())?,
         senders: vonage::Senders {
             messenger: of(Channel::Messenger),
+            messenger_category: config.vonage.messenger.clone(),
             viber_service: of(Channel::ViberService),
             whatsapp: of(Channel::Whatsapp),
             sms: of(Channel::Sms),

@@ -1,4 +1,5 @@
-//! Carries one attempt to Vonage and brings back what came of it.
+//! Carries one attempt to Vonage and brings back what came of it; and tells people who has an alert,
+//! and takes RCS messages back.
 //!
 //! It sends once, within its time limits, and follows no redirect: when to try again is decided by
 //! the alert's state, which survives a restart, and never here. Settings are replaced as a whole
@@ -17,7 +18,8 @@ use url::{Host, Url};
 
 use crate::contact::Channel;
 use crate::escalation::{Backend, Failure, TroubleOutcome};
-use crate::sender::{Answer, Outbound, SendTrouble, Sender, TroubleCause};
+use crate::id::ProviderId;
+use crate::sender::{Answer, Notice, Outbound, SendTrouble, Sender, TroubleCause};
 use crate::timestamp::Timestamp;
 
 use super::answer::{self, BODY_BYTES_MAX, Received};
@@ -79,6 +81,18 @@ impl Sender for VonageSender {
             Err(failed) => failed.answer(),
         }
     }
+
+    /// One message of Messages v1 on both backends: there is nothing to fail over to, and a workflow's
+    /// reports could be taken for those of a lost one.
+    async fn tell(&self, notice: &Notice) -> Answer {
+        let line = self.line.load_full();
+        line.tell(notice, self.wall_clock).await.unwrap_or_else(NotAnswered::answer)
+    }
+
+    async fn revoke(&self, message: &ProviderId) -> Answer {
+        let line = self.line.load_full();
+        line.revoke(message, self.wall_clock).await.unwrap_or_else(NotAnswered::answer)
+    }
 }
 
 /// Everything that one send needs; made anew from new settings.
@@ -86,6 +100,7 @@ impl Sender for VonageSender {
 struct Line {
     messages_url: Url,
     dispatch_url: Url,
+    rcs_url: Url,
     senders: Senders,
     tokens: Tokens,
     http: reqwest::Client,
@@ -96,6 +111,7 @@ impl Line {
         Ok(Self {
             messages_url: endpoint(&settings.base_url, ["v1", "messages"])?,
             dispatch_url: endpoint(&settings.base_url, ["v0.1", "dispatch"])?,
+            rcs_url: endpoint(&settings.rcs_url, ["v1", "messages"])?,
             http: http_client(&settings.base_url, settings.time_limits).map_err(Error::Client)?,
             senders: settings.senders,
             tokens: Tokens::new(settings.application_id, settings.private_key),
@@ -113,9 +129,37 @@ impl Line {
                 (&self.dispatch_url, "dispatch_uuid", json(&body)?)
             }
         };
+        let received = self.exchange(self.http.post(url.clone()).body(body), wall_clock).await?;
+        // Nothing is quoted from an acceptance, so the usual case need not gather what is private.
+        let private = if received.status == 202 { Vec::new() } else { private(outbound) };
+        Ok(answer::judge(&received, id_field, &private))
+    }
+
+    async fn tell(&self, notice: &Notice, wall_clock: WallClock) -> Result<Answer, NotAnswered> {
+        let body = messages::notice(notice, &self.senders).map_err(NotAnswered::from_messages)?;
+        let request = self.http.post(self.messages_url.clone()).body(json(&body)?);
+        let received = self.exchange(request, wall_clock).await?;
+        let text = text::confirmation(notice);
+        let private = [text.lines().map(str::to_owned).collect(), vec![notice.leg.address.reveal().to_owned()]];
+        Ok(answer::judge(&received, "message_uuid", &private.concat()))
+    }
+
+    async fn revoke(&self, message: &ProviderId, wall_clock: WallClock) -> Result<Answer, NotAnswered> {
+        let mut url = self.rcs_url.clone();
+        // The address has a host, so it has segments; pushed, an id cannot leave its segment.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.push(&message.to_string());
+        }
+        let request = self.http.patch(url).body(json(&Revocation { status: "revoked" })?);
+        let received = self.exchange(request, wall_clock).await?;
+        Ok(answer::judge(&received, "message_uuid", &[]))
+    }
+
+    /// Makes a request in the application's name and reads its answer.
+    async fn exchange(&self, request: reqwest::RequestBuilder, wall_clock: WallClock) -> Result<Received, NotAnswered> {
         let token =
             self.tokens.token(wall_clock()).map_err(|error| NotAnswered::Ourselves(error.to_string().into()))?;
-        let request = self.http.post(url.clone()).bearer_auth(token.reveal()).body(body);
+        let request = request.bearer_auth(token.reveal());
         let response = request.send().await.map_err(|error| NotAnswered::Unreachable(error.without_url()))?;
         let received = Received {
             status: response.status().as_u16(),
@@ -128,10 +172,14 @@ impl Line {
         if received.status == 401 {
             self.tokens.forget(&token);
         }
-        // Nothing is quoted from an acceptance, so the usual case need not gather what is private.
-        let private = if received.status == 202 { Vec::new() } else { private(outbound) };
-        Ok(answer::judge(&received, id_field, &private))
+        Ok(received)
     }
+}
+
+/// What asks Vonage to take a message back.
+#[derive(Serialize)]
+struct Revocation {
+    status: &'static str,
 }
 
 fn endpoint(base: &Url, path: [&str; 2]) -> Result<Url, Error> {

@@ -1,8 +1,10 @@
 //! The request body of Dispatch v0.1: one user's whole workflow.
 //!
-//! It is the body of Vonage's own tutorial on multi-user failover: no options of a channel, a
-//! `failover` on each element but the last. Only `expiry_time` differs: the tutorial writes it as a
-//! text, the specification wants an integer, and an integer is sent.
+//! It is the body of Vonage's own tutorial on multi-user failover: a `failover` on each element but
+//! the last. Only `expiry_time` differs: the tutorial writes it as a text, the specification wants an
+//! integer, and an integer is sent. Beyond the tutorial, Viber is told when to forget a message, so
+//! that a stale page does not ring next day; Messenger's category is said where it is configured; and
+//! an approved WhatsApp template takes the place of the text where the wording has one.
 
 use serde::Serialize;
 
@@ -10,8 +12,10 @@ use crate::contact::Channel;
 use crate::escalation::{Condition, Leg};
 use crate::sender::Outbound;
 
+use super::options::{MessengerOptions, ViberOptions};
 use super::settings::Senders;
 use super::text;
+use super::whatsapp::{Template, WhatsappOptions};
 
 /// A workflow, ready to be written as JSON.
 #[derive(Serialize)]
@@ -25,7 +29,7 @@ pub struct Body<'a> {
 struct Element<'a> {
     from: Party<'a>,
     to: Party<'a>,
-    message: Message,
+    message: Message<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failover: Option<Failover>,
 }
@@ -47,15 +51,27 @@ enum Name<'a> {
 }
 
 #[derive(Serialize)]
-struct Message {
-    content: Content,
+struct Message<'a> {
+    content: Content<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    viber_service_msg: Option<ViberOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messenger: Option<MessengerOptions<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    whatsapp: Option<WhatsappOptions<'a>>,
 }
 
 #[derive(Serialize)]
-struct Content {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    text: String,
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Content<'a> {
+    Text { text: String },
+    Template { template: Template<'a, Parameter> },
+}
+
+/// A parameter of a template as Dispatch's specification has it; Messages takes plain texts.
+#[derive(Serialize)]
+struct Parameter {
+    default: String,
 }
 
 #[derive(Serialize)]
@@ -98,7 +114,7 @@ pub fn body<'a>(outbound: &'a Outbound, senders: &'a Senders) -> Result<Body<'a>
 
 fn element<'a>(
     leg: &'a Leg,
-    outbound: &Outbound,
+    outbound: &'a Outbound,
     senders: &'a Senders,
     failover: Option<Failover>,
 ) -> Result<Element<'a>, BodyError> {
@@ -110,14 +126,28 @@ fn element<'a>(
         Channel::ViberService => (Name::Id(sender), Name::Number(address)),
         Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms => (Name::Number(sender), Name::Number(address)),
     };
-    let content = Content { kind: "text", text: text::compose(outbound, leg.channel) };
-    Ok(Element {
-        from: Party { kind, name: from },
-        to: Party { kind, name: to },
-        message: Message { content },
-        failover,
-    })
+    let template = outbound.raised.plan.wording().whatsapp_template.as_ref();
+    let template = template.filter(|_template| leg.channel == Channel::Whatsapp);
+    let content = match template {
+        // Buttons are there too; pressed, they send their labels back, which are read as any reply.
+        Some(template) => {
+            Content::Template { template: Template::of(template, outbound, |default| Parameter { default }) }
+        }
+        None => Content::Text { text: text::compose(outbound, leg.channel) },
+    };
+    let ttl = leg.expiry_seconds.clamp(VIBER_TTL_MIN, VIBER_TTL_MAX);
+    let message = Message {
+        content,
+        viber_service_msg: (leg.channel == Channel::ViberService).then_some(ViberOptions::lasting(ttl)),
+        messenger: MessengerOptions::of(leg.channel, senders),
+        whatsapp: template.map(WhatsappOptions::of),
+    };
+    Ok(Element { from: Party { kind, name: from }, to: Party { kind, name: to }, message, failover })
 }
+
+/// What the Dispatch specification allows for Viber's `ttl`, in seconds; Messages allows more.
+const VIBER_TTL_MIN: u32 = 30;
+const VIBER_TTL_MAX: u32 = 86_400;
 
 /// What Dispatch calls a channel; none where it cannot send on it.
 const fn kind(channel: Channel) -> Option<&'static str> {

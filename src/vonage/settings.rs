@@ -6,6 +6,7 @@ use url::Url;
 
 use crate::contact::Channel;
 use crate::escalation::SEND_LEASE;
+use crate::wording::MessengerCategory;
 
 use super::token::PrivateKey;
 
@@ -15,6 +16,9 @@ pub struct Settings {
     /// Where Vonage's API begins, `https://api.nexmo.com` outside of tests and demonstrations. A
     /// path in it is kept in front of the API's own paths.
     pub base_url: Url,
+    /// As [`Settings::base_url`], for revoking RCS messages: that is possible only at the host of the
+    /// region where the agent is at home (Vonage's guide on RCS message revocation).
+    pub rcs_url: Url,
     /// The application in whose name messages are sent; its webhooks get the reports.
     pub application_id: Box<str>,
     /// The application's private key.
@@ -30,6 +34,8 @@ pub struct Settings {
 pub struct Senders {
     /// The id of the Facebook page.
     pub messenger: Option<Box<str>>,
+    /// What Facebook is told the page's messages are for; nothing where it is not set.
+    pub messenger_category: Option<MessengerCategory>,
     /// The id of the Viber service.
     pub viber_service: Option<Box<str>>,
     /// The WhatsApp business number.

@@ -1,9 +1,10 @@
 //! What people read, within each channel's limit.
 //!
-//! A message begins with the user's name and the alert's text; below it, on lines of their own, stand
-//! the note that it comes late (where it does), the alert's code and the acknowledge link. What is
-//! too long is cut within the alert's text and nowhere else: the code and the link are how somebody
-//! answers, and Vonage would refuse what is over its limit.
+//! A message begins with the text of the alert's frozen [wording](crate::wording); below it, on lines
+//! of their own, stand the note that it comes late (where it does), the alert's code and the
+//! acknowledge link. What is too long is cut within that text and nowhere else: the code and the link
+//! are how somebody answers, and Vonage would refuse what is over its limit. The parameters of an
+//! approved WhatsApp template are made here too; no line can follow them.
 //!
 //! Vonage's pages count "characters" without saying which. UTF-16 units are counted here, because
 //! there are never fewer of them than of any other kind that can be meant.
@@ -11,10 +12,13 @@
 //! Deliberately absent: a limit on the parts of a text message. [`sms_parts`] counts them for whoever
 //! wants to know; Vonage's only limit is the one of characters.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::contact::Channel;
-use crate::sender::{Late, Outbound};
+use crate::escalation::Tone;
+use crate::sender::{Late, Notice, Outbound};
+use crate::wording::{Template, Word};
 
 /// The most characters of one message on this channel (Messages API reference, `text` of each
 /// channel; none is stated for MMS, which is given what an SMS has).
@@ -32,7 +36,7 @@ pub const fn limit(channel: Channel) -> usize {
 /// It is within [`limit`] unless the lines below the alert's text alone are longer, which takes an
 /// acknowledge link of hundreds of characters; they are kept whole even then.
 pub fn compose(outbound: &Outbound, channel: Channel) -> String {
-    let head = tidy(&format!("[{}]: {}", outbound.step.user, outbound.raised.message));
+    let head = tidy(&outbound.raised.plan.wording().text(channel).render(|word| value(outbound, word)));
     let late = outbound.late.map(late_note);
     let code = outbound.code.to_string();
     let mut tail = String::new();
@@ -44,6 +48,54 @@ pub fn compose(outbound: &Outbound, channel: Channel) -> String {
     let text = fit(&head, room, channel);
     // Where there is no room for any of the alert's text, the first line is not an empty one.
     if text.is_empty() { tail.trim_start().to_owned() } else { text + &tail }
+}
+
+/// What a word stands for in the messages of an attempt.
+fn value(outbound: &Outbound, word: Word) -> Cow<'_, str> {
+    let raised = &*outbound.raised;
+    match word {
+        Word::User => Cow::Borrowed(&outbound.step.user),
+        Word::Message => Cow::Borrowed(&raised.message),
+        Word::Severity => Cow::Borrowed(raised.severity.name()),
+        Word::Policy => Cow::Borrowed(raised.policy.as_deref().unwrap_or_default()),
+        Word::Source => Cow::Borrowed(raised.source.as_deref().unwrap_or_default()),
+        Word::Link => Cow::Borrowed(raised.link.as_deref().unwrap_or_default()),
+        Word::Code => Cow::Owned(outbound.code.to_string()),
+    }
+}
+
+/// The most characters of a parameter: the body of a template, all parameters filled in, has no more
+/// (Vonage's WhatsApp guide).
+pub const PARAMETER_CHARS_MAX: usize = 1_024;
+/// What stands for a parameter that would be empty; Meta refuses the whole message for one.
+const NOTHING: &str = "-";
+
+/// What fills one place of an approved WhatsApp template: a single line, since Meta refuses line
+/// breaks, tabs and several spaces in a row. Only a parameter with the alert's message says that it
+/// comes late.
+pub fn parameter(outbound: &Outbound, template: &Template) -> String {
+    let text = single_line(&template.render(|word| value(outbound, word)));
+    let late = outbound.late.filter(|_late| template.holds(Word::Message)).map(late_note);
+    let tail = late.map(|note| format!(" {note}")).unwrap_or_default();
+    let text = fit(&text, PARAMETER_CHARS_MAX.saturating_sub(units(&tail)), Channel::Whatsapp) + &tail;
+    if text.is_empty() { NOTHING.to_owned() } else { text }
+}
+
+/// The text with every run of white space and control characters as one space.
+fn single_line(text: &str) -> String {
+    let is_gap = |character: char| character.is_whitespace() || character.is_control();
+    text.split(is_gap).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// What people who were messaged are told once somebody has the alert.
+pub fn confirmation(notice: &Notice) -> String {
+    let channel = notice.leg.channel;
+    let tail = format!("\n{}", notice.code);
+    let words = match notice.tone {
+        Tone::Thanks => format!("Thank you, {} has it", notice.by),
+        Tone::News => format!("{} has it", notice.by),
+    };
+    fit(&single_line(&words), limit(channel).saturating_sub(units(&tail)), channel) + &tail
 }
 
 /// Says how late a message is, for example `Sent 14 min late (due 03:12 UTC).`

@@ -103,6 +103,11 @@ impl Frail {
         self.strike(Some(call), Place::Before, n_before, 1, Effect::Delay(time, Arc::clone(clock)));
     }
 
+    /// The answer to the call after so many of its kind takes this long.
+    pub(crate) fn delay_answer(&self, call: Call, n_before: usize, time: Duration, clock: &Arc<SteadyClock>) {
+        self.strike(Some(call), Place::After, n_before, 1, Effect::Delay(time, Arc::clone(clock)));
+    }
+
     /// Every call of this kind takes this long to answer.
     pub(crate) fn slow_down(&self, call: Call, time: Duration, clock: &Arc<SteadyClock>) {
         self.strike(Some(call), Place::After, 0, usize::MAX, Effect::Delay(time, Arc::clone(clock)));

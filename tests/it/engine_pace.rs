@@ -29,13 +29,14 @@ async fn raise_many(stage: &Stage, n_alerts: usize, plan: &Arc<Plan>) {
 async fn never_more_than_the_limit_begins_in_a_second() {
     for max_per_second in [1, 7, 25, 100] {
         let stage = paced(max_per_second).await;
-        let n_alerts = 3 * max_per_second as usize;
+        let limit = usize::try_from(max_per_second).unwrap();
+        let n_alerts = 3 * limit;
         raise_many(&stage, n_alerts, &tutorial(Backend::Messages)).await;
         stage.pass(seconds(4)).await;
         let sent = stage.vonage.sent();
         assert_eq!(sent.len(), n_alerts, "at {max_per_second} a second");
         let most = most_in_a_second(&sent);
-        assert!(most <= max_per_second as usize + 1, "{most} in a second instead of {max_per_second}");
+        assert!(most <= limit + 1, "{most} in a second instead of {max_per_second}");
     }
 }
 

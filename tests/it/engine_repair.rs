@@ -66,11 +66,14 @@ async fn an_outage_that_ends_while_the_store_fails_still_gives_everybody_a_full_
         stage.raise(&tutorial(Backend::Messages)).await;
     }
     stage.pass(minutes(10)).await;
-    stage.vonage.always(Part::Accept);
-    store.fail(Call::Update, 20);
-    stage.pass(seconds(30)).await;
-    store.heal();
-    stage.pass(seconds(5)).await;
+    stage.vonage.always(Part::AcceptAfter(seconds(5)));
+    let n_sent = stage.vonage.sent().len();
+    while stage.vonage.sent().len() == n_sent {
+        stage.pass(seconds(1)).await;
+    }
+    store.fail(Call::Update, 6);
+    stage.pass(seconds(10)).await;
+    assert_eq!(store.n_struck(), 6);
     assert_eq!(stage.attempts(held).await, ["sent"]);
     assert!(stage.alert(held).await.attempts[0].expires_at.unwrap() > stage.clock_now());
 }

@@ -43,15 +43,15 @@ async fn an_engine_that_dies_at_any_call_to_the_store_loses_nothing() {
             }
             n_deaths += 1;
             let kept = all(&store.inner()).await;
-            let story = format!("died {place:?} call {n_before}");
+            let instant = format!("died {place:?} call {n_before}");
             if let Some(id) = promised {
-                assert!(kept.iter().any(|alert| alert.id() == id), "{story}: a promised alert is lost");
+                assert!(kept.iter().any(|alert| alert.id() == id), "{instant}: a promised alert is lost");
             }
             let Some(before) = kept.first() else { continue };
             let was_sending = matches!(before.progress(), Some(Progress::Sending { .. }));
             n_lost_sends += usize::from(was_sending);
             let stage = stage.killed_and_started_on(store.inner(), seconds(5)).await;
-            after_the_restart(&stage, before, was_sending, &story).await;
+            after_the_restart(&stage, before, was_sending, &instant).await;
         }
     }
     assert!(n_deaths > 20 && n_lost_sends > 4, "{n_deaths} deaths, {n_lost_sends} of them while sending");

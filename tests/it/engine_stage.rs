@@ -1,6 +1,7 @@
 //! A stage for stories about the engine: the real engine on paused time, a store in memory, and a
 //! stand-in for Vonage that plays whatever part a story gives it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,12 +12,12 @@ use callout::clock::{Clock, SteadyClock};
 use callout::contact::{Address, Channel};
 use callout::engine::{Engine, NewAlert, Parts, Raising, Received, Settings};
 use callout::escalation::{
-    Alert, Backend, Condition, Failure, Leg, Plan, Recipient, ReportStatus, Severity, TroubleOutcome,
+    Alert, Backend, Condition, Failure, Leg, Plan, Recipient, ReportStatus, Severity, Tone, TroubleOutcome,
 };
 use callout::id::{AlertId, AttemptNumber, AttemptRef, ProviderId};
 use callout::incoming::{InboundMessage, Incoming, MessageStatus};
 use callout::metrics::Metrics;
-use callout::sender::{Answer, Outbound, SendTrouble, Sender, TroubleCause};
+use callout::sender::{Answer, Notice, Outbound, SendTrouble, Sender, TroubleCause};
 use callout::store::{MemoryStore, Store};
 use callout::timestamp::Timestamp;
 
@@ -237,7 +238,7 @@ pub(crate) fn wait_for(retry_after: Duration) -> Part {
     Part::Trouble(trouble(TroubleCause::RateLimit, TroubleOutcome::NotSent, Some(retry_after)))
 }
 
-fn trouble(cause: TroubleCause, outcome: TroubleOutcome, retry_after: Option<Duration>) -> SendTrouble {
+pub(crate) fn trouble(cause: TroubleCause, outcome: TroubleOutcome, retry_after: Option<Duration>) -> SendTrouble {
     SendTrouble { cause, failure: Failure { code: None, detail: "HTTP 500".into() }, outcome, retry_after }
 }
 
@@ -248,12 +249,37 @@ pub(crate) struct StandIn {
     clock: Arc<SteadyClock>,
     play: Mutex<Play>,
     sent: Mutex<Vec<Sent>>,
+    /// Answers to courtesies that are still to come; then all are accepted.
+    courtesies: Mutex<VecDeque<Answer>>,
+    courtesies_done: Mutex<Vec<String>>,
 }
 
 impl StandIn {
     pub(crate) fn new(clock: &Arc<SteadyClock>) -> Arc<Self> {
         let play: Play = Box::new(|_, _| Part::Accept);
-        Arc::new(Self { clock: Arc::clone(clock), play: Mutex::new(play), sent: Mutex::default() })
+        Arc::new(Self {
+            clock: Arc::clone(clock),
+            play: Mutex::new(play),
+            sent: Mutex::default(),
+            courtesies: Mutex::default(),
+            courtesies_done: Mutex::default(),
+        })
+    }
+
+    /// Answers the next courtesies so, one after the other.
+    pub(crate) fn answers_courtesies(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.courtesies.lock().unwrap().extend(answers);
+    }
+
+    /// Who was told what, and what was taken back, in order, with the seconds since the beginning.
+    pub(crate) fn courtesies(&self) -> Vec<String> {
+        self.courtesies_done.lock().unwrap().clone()
+    }
+
+    fn courtesy(&self, what: &str) -> Answer {
+        let at = self.clock.now().since(BEGAN).as_secs();
+        self.courtesies_done.lock().unwrap().push(format!("{at} {what}"));
+        self.courtesies.lock().unwrap().pop_front().unwrap_or(Answer::Accepted(None))
     }
 
     /// Plays this part from now on. The part is chosen by the send and by how many came before it.
@@ -312,6 +338,18 @@ impl Sender for StandIn {
             Part::Panic => panic!("the story wants the sender to fail"),
         }
         Answer::Accepted(Some(message(index)))
+    }
+
+    async fn tell(&self, notice: &Notice) -> Answer {
+        let who = format!("{} {}", notice.leg.channel, notice.leg.address.shortened());
+        match notice.tone {
+            Tone::Thanks => self.courtesy(&format!("thanks {who}: {} has it", notice.by)),
+            Tone::News => self.courtesy(&format!("tells {who}: {} has it", notice.by)),
+        }
+    }
+
+    async fn revoke(&self, message: &ProviderId) -> Answer {
+        self.courtesy(&format!("takes {message} back"))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Reports come early, late, twice and in any order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use callout::contact::{Address, Channel};
 use callout::engine::{Received, Settings};
-use callout::escalation::{Backend, ReportStatus, WorkflowOutcome};
+use callout::escalation::{Backend, Failure, ReportStatus, TroubleOutcome, WorkflowOutcome};
 use callout::id::{AlertId, ProviderId};
 use callout::incoming::{Foreign, Incoming, MessageStatus, WorkflowEnd};
+use callout::sender::{SendTrouble, TroubleCause};
 
 use super::engine_frail::{Call, Frail};
 use super::engine_stage::{
@@ -135,6 +137,48 @@ async fn on_dispatch_a_report_on_a_send_whose_answer_was_lost_is_known_by_its_ad
     assert_eq!(stage.status(alert).await, "acknowledged");
 }
 
+/// An alert to Tony whose send was lost, and one whose send is on its way and is accepted three seconds later.
+async fn one_lost_and_one_on_its_way(stage: &Stage) -> [AlertId; 2] {
+    stage.vonage.plays(|_, index| if index == 0 { long_lost() } else { Part::AcceptAfter(seconds(3)) });
+    let lost = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    let on_its_way = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    [lost, on_its_way]
+}
+
+/// Nobody knows whether it went through, and it is not sent again soon.
+fn long_lost() -> Part {
+    Part::Trouble(SendTrouble {
+        cause: TroubleCause::Provider,
+        failure: Failure { code: None, detail: "HTTP 503".into() },
+        outcome: TroubleOutcome::Unknown,
+        retry_after: Some(seconds(60)),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_report_is_not_taken_for_one_on_a_lost_send_to_the_same_person() {
+    let stage = Stage::open().await;
+    let [lost, on_its_way] = one_lost_and_one_on_its_way(&stage).await;
+    assert_eq!(receive(&stage, &tonys(1, ReportStatus::Delivered)).await, Received::Parked);
+    stage.pass(seconds(4)).await;
+    assert_eq!(stage.attempts(on_its_way).await, ["delivered"]);
+    assert_eq!(stage.attempts(lost).await, ["retrying"], "it is still to be sent");
+    stage.pass(seconds(60)).await;
+    assert_eq!(stage.attempts(lost).await, ["sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_on_a_lost_send_waits_until_it_cannot_be_another_ones() {
+    let stage = Stage::open().await;
+    let [lost, on_its_way] = one_lost_and_one_on_its_way(&stage).await;
+    assert_eq!(receive(&stage, &tonys(99, ReportStatus::Read)).await, Received::Parked);
+    stage.pass(seconds(4)).await;
+    assert_eq!((stage.status(lost).await, stage.status(on_its_way).await), ("acknowledged", "escalating"));
+    assert!(stage.store.parked(&message(99)).await.unwrap().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn on_dispatch_a_send_that_certainly_failed_is_not_matched_by_address() {
     let stage = Stage::open().await;
@@ -147,29 +191,56 @@ async fn on_dispatch_a_send_that_certainly_failed_is_not_matched_by_address() {
     assert_eq!(stage.alert(alert).await.attempts[0].unknown, 0);
 }
 
-/// A send on Dispatch and a read that comes while it is on its way, with every call to the store held up
-/// in turn, so that each of the two overtakes the other at each place.
+/// A send on Dispatch is answered while two reports on it come in, and two calls to the store are held up,
+/// one longer than the other. Returns whether both were.
+async fn a_race(shorter: (Call, usize), longer: (Call, usize)) -> bool {
+    let store = Frail::new();
+    let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
+    stage.vonage.always(Part::AcceptAfter(seconds(1)));
+    let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.pass(Duration::from_millis(998)).await;
+    store.delay(shorter.0, shorter.1, seconds(2), &stage.clock);
+    store.delay(longer.0, longer.1, seconds(5), &stage.clock);
+    let early = async {
+        receive(&stage, &tonys(0, ReportStatus::Submitted)).await;
+        receive(&stage, &tonys(0, ReportStatus::Read)).await;
+    };
+    tokio::join!(early, stage.pass(seconds(30)));
+    assert_eq!(stage.status(alert).await, "acknowledged", "{shorter:?} and {longer:?} were held up");
+    store.n_struck() == 2
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_read_that_races_with_the_answer_is_never_lost() {
+    let calls = [Call::Park, Call::FindMessage, Call::Parked, Call::Unpark, Call::Update, Call::Get];
+    let moments: Vec<_> = calls.into_iter().flat_map(|call| (0..4).map(move |nth| (call, nth))).collect();
     let mut n_races = 0;
-    for held_up in [Call::Park, Call::FindMessage, Call::Parked, Call::Unpark, Call::Update, Call::Get] {
-        for nth in 0..8 {
-            let store = Frail::new();
-            let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
-            stage.vonage.always(Part::AcceptAfter(seconds(1)));
-            let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
-            stage.pass(std::time::Duration::from_millis(998)).await;
-            store.delay(held_up, nth, seconds(5), &stage.clock);
-            let early = async {
-                receive(&stage, &tonys(0, ReportStatus::Submitted)).await;
-                receive(&stage, &tonys(0, ReportStatus::Read)).await;
-            };
-            tokio::join!(early, stage.pass(seconds(20)));
-            assert_eq!(stage.status(alert).await, "acknowledged", "{held_up:?} number {nth} held up");
-            n_races += store.n_struck();
+    for shorter in &moments {
+        for longer in moments.iter().filter(|longer| *longer != shorter) {
+            n_races += usize::from(a_race(*shorter, *longer).await);
         }
     }
-    assert!(n_races >= 10, "only {n_races} races were run");
+    assert!(n_races >= 100, "only {n_races} races were run");
+}
+
+/// The send's answer comes at the first second. Whoever records it looks for early reports, finds the first
+/// one, and is slow; meanwhile the second one is kept beside it, and both are cleared away together.
+#[tokio::test(start_paused = true)]
+async fn a_report_that_is_cleared_away_with_an_earlier_one_is_not_lost() {
+    let store = Frail::new();
+    let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
+    stage.vonage.always(Part::AcceptAfter(seconds(1)));
+    let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.pass(Duration::from_millis(500)).await;
+    assert_eq!(receive(&stage, &tonys(0, ReportStatus::Submitted)).await, Received::Parked);
+    store.delay(Call::Park, 0, seconds(1), &stage.clock);
+    store.delay_answer(Call::Parked, 0, seconds(2), &stage.clock);
+    // Two questions before it is kept; this is the first one after.
+    store.delay(Call::FindMessage, 2, seconds(5), &stage.clock);
+    let read = tonys(0, ReportStatus::Read);
+    tokio::join!(receive(&stage, &read), stage.pass(seconds(20)));
+    assert_eq!(store.n_struck(), 3);
+    assert_eq!(stage.status(alert).await, "acknowledged");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,13 @@
 //! A module is the first name of a path within the crate: everything in `src/store/` is `store`. The
 //! test reads what is written, comments and texts left out; it knows nothing of types.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test that meets something impossible must say so and stop"
+)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -14,20 +21,24 @@ struct Row {
 
 /// A module may use itself and what its row lists. `engine` and `http` see the store as a trait, so
 /// they may not name the stores themselves ([`HIDDEN`]).
-const TABLE: [Row; 20] = [
+const TABLE: [Row; 21] = [
     Row { module: "timestamp", may_use: &[] },
     Row { module: "id", may_use: &["timestamp"] },
     Row { module: "contact", may_use: &[] },
-    Row { module: "escalation", may_use: &["timestamp", "id", "contact"] },
+    Row { module: "wording", may_use: &["contact"] },
+    Row { module: "escalation", may_use: &["timestamp", "id", "contact", "wording"] },
     Row { module: "clock", may_use: &["timestamp"] },
     Row { module: "chance", may_use: &[] },
     Row { module: "link", may_use: &["id"] },
     Row { module: "metrics", may_use: &[] },
     Row { module: "sender", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "incoming", may_use: &["timestamp", "id", "contact", "escalation"] },
-    Row { module: "store", may_use: &["timestamp", "id", "contact", "escalation", "incoming"] },
-    Row { module: "config", may_use: &["timestamp", "id", "contact", "escalation"] },
-    Row { module: "vonage", may_use: &["timestamp", "id", "contact", "escalation", "sender", "incoming", "clock"] },
+    Row { module: "store", may_use: &["timestamp", "id", "contact", "wording", "escalation", "incoming"] },
+    Row { module: "config", may_use: &["timestamp", "id", "contact", "wording", "escalation"] },
+    Row {
+        module: "vonage",
+        may_use: &["timestamp", "id", "contact", "wording", "escalation", "sender", "incoming", "clock"],
+    },
     Row {
         module: "engine",
         may_use: &[

@@ -1,6 +1,5 @@
 //! Every test that looks at callout from the outside, in one program.
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
@@ -9,6 +8,7 @@
 
 mod alerts;
 mod config;
+mod engine_courtesies;
 mod engine_escalation;
 mod engine_frail;
 mod engine_pace;
@@ -19,6 +19,7 @@ mod engine_stage;
 mod engine_trouble;
 mod engine_webhooks;
 mod every_path;
+mod fuzz;
 mod harness;
 mod http_alerts;
 mod http_connections;
@@ -36,7 +37,9 @@ mod limits_of_an_alert;
 mod machine;
 mod planted_bugs;
 mod process;
+mod readme;
 mod records;
+mod restart;
 mod sandbox_api;
 mod sandbox_dispatch;
 mod sandbox_faults;
@@ -44,12 +47,15 @@ mod sandbox_people;
 mod sandbox_stage;
 mod sandbox_webhooks;
 mod scenarios;
+mod settled;
 mod sqlite;
 mod stores;
 mod strangers;
+mod supply_chain;
 mod vonage_bodies;
 mod vonage_client;
 mod vonage_fixture;
 mod vonage_signature;
 mod vonage_token;
 mod vonage_webhook;
+mod vonage_wording;

@@ -4,6 +4,8 @@
 //! would. The rule named beside it is the one that the walk over every state reports; a bug that the
 //! walk lets pass would show here, as would one that no story notices.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a bug bends the events that it is about")]
+
 use std::time::Duration;
 
 use callout::escalation::{
@@ -20,49 +22,61 @@ use crate::machine::walk::{Detail, walk};
 struct Bug {
     name: &'static str,
     machine: StepFn,
+    /// A small plan that has whatever the bug needs to show.
+    plan: &'static str,
     /// The rule that the walk finds broken.
     breaks: &'static str,
 }
 
 const BUGS: &[Bug] = &[
-    Bug { name: "skips a user", machine: skips_a_user, breaks: ORDER },
-    Bug { name: "makes two steps at once", machine: makes_two_steps_at_once, breaks: ORDER },
-    Bug { name: "forgets that there are rounds", machine: forgets_rounds, breaks: EXHAUSTED },
-    Bug { name: "is exhausted before the last user", machine: gives_up_early, breaks: EXHAUSTED },
-    Bug { name: "spares no channel after a delivery", machine: ignores_the_condition, breaks: ORDER },
-    Bug { name: "spares channels at the delivery", machine: spares_at_once, breaks: EARLY },
-    Bug { name: "lets an early timer fire", machine: fires_early, breaks: EARLY_LOOK },
-    Bug { name: "goes on during an outage", machine: ignores_the_outage, breaks: EARLY },
-    Bug { name: "is exhausted in doubt", machine: ignores_doubt, breaks: EARLY },
-    Bug { name: "gives up while nothing gets through", machine: gives_up_in_an_outage, breaks: EARLY },
-    Bug { name: "takes an answer to an earlier try", machine: mixes_up_tries, breaks: EARLY },
-    Bug { name: "moves on a failure of an earlier message", machine: mixes_up_attempts, breaks: EARLY },
-    Bug { name: "obeys an earlier user's next", machine: obeys_anybody, breaks: EARLY },
-    Bug { name: "takes `completed` for the end", machine: completed_is_the_end, breaks: EARLY },
-    Bug { name: "never gives a channel up", machine: never_gives_up, breaks: LATE },
-    Bug { name: "waits out a rejected message", machine: waits_out_failures, breaks: LATE },
-    Bug { name: "sends a refused message again", machine: repeats_refused, breaks: LATE },
-    Bug { name: "overlooks the expiry by a moment", machine: fires_late, breaks: CLOCK },
-    Bug { name: "counts delivered as read", machine: delivered_is_read, breaks: PEOPLE_ONLY },
-    Bug { name: "counts `completed` as read", machine: completed_is_read, breaks: PEOPLE_ONLY },
-    Bug { name: "loses the late read", machine: loses_late_reads, breaks: READ },
-    Bug { name: "loses the read after exhausted", machine: loses_reads_after_exhausted, breaks: READ },
-    Bug { name: "lets a read reopen what is resolved", machine: reopens_resolved, breaks: READ },
-    Bug { name: "moves after acknowledgement", machine: moves_after_acknowledgement, breaks: SETTLED },
-    Bug { name: "sends again after acknowledgement", machine: sends_after_acknowledgement, breaks: SETTLED },
-    Bug { name: "forgets who was first", machine: forgets_the_first, breaks: FIRST },
-    Bug { name: "forgets to send", machine: forgets_to_send, breaks: SEND },
-    Bug { name: "sends twice", machine: sends_twice, breaks: SEND },
-    Bug { name: "counts no tries", machine: counts_no_tries, breaks: SEND },
-    Bug { name: "measures the expiry from the send", machine: measures_from_the_send, breaks: WHOLE_EXPIRY },
-    Bug { name: "restarts the wait at the delivery", machine: restarts_the_wait, breaks: DEADLINE },
-    Bug { name: "gives no time after an outage", machine: gives_no_time, breaks: HELD },
-    Bug { name: "tries again at once", machine: tries_again_at_once, breaks: BACKOFF },
-    Bug { name: "leaves lost sends alone", machine: leaves_lost_sends, breaks: LOST },
-    Bug { name: "repeats lost sends silently", machine: repeats_silently, breaks: LOST },
-    Bug { name: "undoes a rejection", machine: undoes_a_rejection, breaks: WEAKER },
-    Bug { name: "obeys a doubled reply twice", machine: obeys_twice, breaks: TWICE },
-    Bug { name: "tells of every delivery", machine: tells_twice, breaks: ONCE },
+    Bug { name: "skips a user", machine: skips_a_user, plan: USERS, breaks: ORDER },
+    Bug { name: "makes two steps at once", machine: makes_two_steps_at_once, plan: USERS, breaks: ORDER },
+    Bug { name: "forgets that there are rounds", machine: forgets_rounds, plan: ROUNDS, breaks: EXHAUSTED },
+    Bug { name: "is exhausted before the last user", machine: gives_up_early, plan: USERS, breaks: EXHAUSTED },
+    Bug { name: "spares no channel after a delivery", machine: ignores_the_condition, plan: USERS, breaks: ORDER },
+    Bug { name: "spares channels at the delivery", machine: spares_at_once, plan: ROUNDS, breaks: EARLY },
+    Bug { name: "lets an early timer fire", machine: fires_early, plan: ROUNDS, breaks: EARLY_LOOK },
+    Bug { name: "goes on during an outage", machine: ignores_the_outage, plan: ROUNDS, breaks: EARLY },
+    Bug { name: "is exhausted in doubt", machine: ignores_doubt, plan: ROUNDS, breaks: EARLY },
+    Bug { name: "gives up while nothing gets through", machine: gives_up_in_an_outage, plan: ROUNDS, breaks: EARLY },
+    Bug { name: "takes an answer to an earlier try", machine: mixes_up_tries, plan: ROUNDS, breaks: EARLY },
+    Bug { name: "moves on a failure of an earlier message", machine: mixes_up_attempts, plan: USERS, breaks: EARLY },
+    Bug { name: "obeys an earlier user's next", machine: obeys_anybody, plan: USERS, breaks: EARLY },
+    Bug { name: "takes `completed` for the end", machine: completed_is_the_end, plan: WORKFLOW, breaks: EARLY },
+    Bug { name: "never gives a channel up", machine: never_gives_up, plan: ROUNDS, breaks: LATE },
+    Bug { name: "waits out a rejected message", machine: waits_out_failures, plan: ROUNDS, breaks: LATE },
+    Bug { name: "sends a refused message again", machine: repeats_refused, plan: ROUNDS, breaks: LATE },
+    Bug { name: "overlooks the expiry by a moment", machine: fires_late, plan: ROUNDS, breaks: CLOCK },
+    Bug { name: "counts delivered as read", machine: delivered_is_read, plan: ROUNDS, breaks: PEOPLE_ONLY },
+    Bug { name: "counts `completed` as read", machine: completed_is_read, plan: WORKFLOW, breaks: PEOPLE_ONLY },
+    Bug { name: "loses the late read", machine: loses_late_reads, plan: USERS, breaks: READ },
+    Bug { name: "loses the read after exhausted", machine: loses_reads_after_exhausted, plan: ROUNDS, breaks: READ },
+    Bug { name: "lets a read reopen what is resolved", machine: reopens_resolved, plan: ROUNDS, breaks: READ },
+    Bug { name: "moves after acknowledgement", machine: moves_after_acknowledgement, plan: ROUNDS, breaks: SETTLED },
+    Bug {
+        name: "sends again after acknowledgement",
+        machine: sends_after_acknowledgement,
+        plan: ROUNDS,
+        breaks: SETTLED,
+    },
+    Bug { name: "forgets who was first", machine: forgets_the_first, plan: ROUNDS, breaks: FIRST },
+    Bug { name: "forgets to send", machine: forgets_to_send, plan: ROUNDS, breaks: SEND },
+    Bug { name: "sends twice", machine: sends_twice, plan: ROUNDS, breaks: SEND },
+    Bug { name: "counts no tries", machine: counts_no_tries, plan: ROUNDS, breaks: SEND },
+    Bug {
+        name: "measures the expiry from the send",
+        machine: measures_from_the_send,
+        plan: ROUNDS,
+        breaks: WHOLE_EXPIRY,
+    },
+    Bug { name: "restarts the wait at the delivery", machine: restarts_the_wait, plan: ROUNDS, breaks: DEADLINE },
+    Bug { name: "gives no time after an outage", machine: gives_no_time, plan: ROUNDS, breaks: HELD },
+    Bug { name: "tries again at once", machine: tries_again_at_once, plan: ROUNDS, breaks: BACKOFF },
+    Bug { name: "leaves lost sends alone", machine: leaves_lost_sends, plan: ROUNDS, breaks: LOST },
+    Bug { name: "repeats lost sends silently", machine: repeats_silently, plan: ROUNDS, breaks: LOST },
+    Bug { name: "undoes a rejection", machine: undoes_a_rejection, plan: USERS, breaks: WEAKER },
+    Bug { name: "obeys a doubled reply twice", machine: obeys_twice, plan: ROUNDS, breaks: TWICE },
+    Bug { name: "tells of every delivery", machine: tells_twice, plan: ROUNDS, breaks: ONCE },
 ];
 
 const ORDER: &str = "the order is kept and nobody is skipped";
@@ -85,18 +99,15 @@ const WEAKER: &str = "a weaker report never undoes a stronger one";
 const TWICE: &str = "what is seen twice acts once";
 const ONCE: &str = "the timeline tells each thing once";
 
-/// Small plans that have between them whatever a bug needs to show.
-const PLANS: [&str; 2] = [
-    "plan messages, repeat 1\n  Tony: messenger 0:02 delivered, sms 2:00\n  Michael: rcs 0:30",
-    "plan dispatch, repeat 0\n  Tony: messenger 0:15, sms 0:30\n  Michael: messenger 0:15, sms 0:30",
-];
+const ROUNDS: &str = "plan messages, repeat 1\n  Tony: messenger 0:02";
+const USERS: &str = "plan messages, repeat 0\n  Tony: messenger 0:02 delivered, sms 2:00\n  Michael: rcs 0:30";
+const WORKFLOW: &str = "plan dispatch, repeat 0\n  Tony: messenger 0:15, sms 0:30";
 
 #[test]
 fn the_walk_finds_every_planted_bug_by_the_rule_it_breaks() {
     let mut problems = Vec::new();
     for bug in BUGS {
-        let found = PLANS.iter().find_map(|plan| walk(plan, Detail::Current, bug.machine).err());
-        match found {
+        match walk(bug.plan, Detail::Current, bug.machine).err() {
             None => problems.push(format!("`{}` is not found by the walk", bug.name)),
             Some(broken) if broken.rule != bug.breaks => {
                 problems.push(format!("`{}` breaks `{}`, not `{}`", bug.name, broken.rule, bug.breaks));

@@ -2,17 +2,19 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where it is surprised")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use callout::contact::Channel;
-use callout::escalation::{Alert, Backend, Failure, Raised, ReportStatus, Severity, WorkflowOutcome};
+use callout::escalation::{Alert, Backend, Confirm, Failure, Plan, Raised, ReportStatus, Severity, WorkflowOutcome};
 use callout::id::{AlertId, AlertNumber, AttemptRef};
 use callout::incoming::{Foreign, InboundMessage, Incoming, MessageStatus, WorkflowEnd};
 use callout::store::record::{
     Error, read_alert, read_incoming, read_plan, read_raised, write_incoming, write_plan, write_raised, write_state,
 };
+use callout::wording::{Button, Template, WhatsappTemplate, Wording};
 use serde_json::{Value, json};
 
 use crate::alerts::{Dice, address, after_everybody, at, begin, plan, provider_id, raised, wander};
@@ -44,8 +46,9 @@ fn whatever_happens_to_an_alert_is_written_and_read_back() {
     let mut dice = Dice::new(1);
     let mut n_seen = 0;
     for seed in 0..150 {
+        let backend = dice.one_of(&[Backend::Messages, Backend::Dispatch]);
         let raised = Raised {
-            plan: plan(dice.one_of(&[Backend::Messages, Backend::Dispatch])),
+            plan: dice.one_of(&[plan(backend), worded(&plan(backend))]),
             severity: dice.one_of(&Severity::ALL),
             dedup_key: dice.one_of(&[None, Some("server-1/\"down\"")]).map(Into::into),
             policy: dice.one_of(&[None, Some("nächtlich")]).map(Into::into),
@@ -59,6 +62,40 @@ fn whatever_happens_to_an_alert_is_written_and_read_back() {
         });
     }
     assert!(n_seen > 1_500, "only {n_seen} alerts were seen");
+}
+
+/// The plan with everything that can be said of how people are spoken to.
+fn worded(plan: &Plan) -> Arc<Plan> {
+    let template = |text: &str| text.parse::<Template>().expect("a test's template is one");
+    let wording = Wording {
+        text: template("{{ user }} ({{severity}}): {{ message }} {{ link }}"),
+        text_by_channel: BTreeMap::from([
+            (Channel::Sms, template("{{ code }} {{ message }}")),
+            (Channel::ViberService, template("{ {{ policy }} } {{ source }}")),
+        ]),
+        whatsapp_template: Some(WhatsappTemplate {
+            name: "9b6b4fcb_da19:oncall_alert".into(),
+            locale: "en_GB".into(),
+            parameters: vec![template("{{ severity }}"), template("{{ message }}")],
+            buttons: Button::ALL.to_vec(),
+        }),
+    };
+    Arc::new(plan.clone().with_wording(Arc::new(wording)).with_confirm(Confirm::Everybody))
+}
+
+#[test]
+fn a_plan_in_callouts_own_words_is_kept_as_it_always_was() {
+    let record = write_plan(&plan(Backend::Messages)).expect("it can be written").record;
+    assert!(!record.contains("wording") && !record.contains("confirm"), "{record}");
+    assert_eq!(read_plan(&record), Ok(Plan::clone(&plan(Backend::Messages))));
+}
+
+#[test]
+fn a_template_that_cannot_be_read_any_more_is_an_error_and_never_another_text() {
+    let record = write_plan(&worded(&plan(Backend::Messages))).expect("it can be written").record;
+    let damaged = record.replace("{{severity}}", "{{weather}}");
+    assert_ne!(record, damaged);
+    assert!(matches!(read_plan(&damaged), Err(Error::Malformed { .. })));
 }
 
 fn webhooks() -> Vec<Incoming> {
@@ -212,6 +249,10 @@ fn write_goldens() {
             let mut last = None;
             wander(raised.clone(), seed, |alert| last = Some(alert.clone()));
             goldens.push((format!("{name}-eventful-{n}"), golden(&last.expect("it was raised"))));
+        }
+        if backend == Backend::Messages {
+            let raised = Raised { plan: worded(&plan(backend)), ..raised.clone() };
+            goldens.push((format!("{name}-worded"), golden(&begin(raised))));
         }
         goldens.push((format!("{name}-exhausted"), golden(&after_everybody(&begin(raised)))));
     }

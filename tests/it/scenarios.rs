@@ -6,7 +6,7 @@
 
 use callout::escalation::step;
 
-use crate::machine::{differs_from_file, story};
+use crate::machine::{diff, differs_from_file, story};
 
 #[test]
 fn every_story_goes_as_it_is_written_and_breaks_no_rule() {
@@ -22,9 +22,20 @@ fn every_story_goes_as_it_is_written_and_breaks_no_rule() {
 }
 
 #[test]
-fn every_story_says_first_what_it_is_about_and_ends_settled_or_says_why_not() {
+fn every_story_says_first_what_it_shows_and_then_shows_something() {
     for (name, text) in story::all() {
         assert!(text.starts_with("# "), "tests/scenarios/{name} does not begin with a sentence on what it shows");
         assert!(!story::play(&text, step).told.is_empty(), "tests/scenarios/{name} tells nothing");
     }
+}
+
+#[test]
+fn an_answer_that_changed_is_shown_between_its_neighbours() {
+    let told = "# A story.\nplan messages, repeat 0\n  Tony: sms 5:00\n\n0:00 raise\n0:00 turn\n";
+    let played = story::play(told, step).text;
+    assert_eq!(story::play(&played, step).text, played, "answers are written anew, not added");
+    let expected = played.replace("0:30", "0:29");
+    let shown =
+        "  0:00 turn\n-         sending #1 until 0:29\n+         sending #1 until 0:30\n          send #1, try 1\n";
+    assert!(diff(&expected, &played).contains(shown), "{}", diff(&expected, &played));
 }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callout::contact::Channel;
-use callout::escalation::{Backend, TroubleOutcome};
-use callout::sender::{Answer, Outbound, SendTrouble, Sender, TroubleCause};
+use callout::escalation::{Backend, Tone, TroubleOutcome};
+use callout::sender::{Answer, Notice, Outbound, SendTrouble, Sender, TroubleCause};
 use callout::vonage::answer::BODY_BYTES_MAX;
 use callout::vonage::{Error, PrivateKey, Senders, Settings, TimeLimits, VonageSender};
 use serde_json::{Value, json};
@@ -133,6 +133,7 @@ fn accepted() -> Play {
 fn settings(base_url: &str) -> Settings {
     Settings {
         base_url: base_url.parse().unwrap(),
+        rcs_url: base_url.parse().unwrap(),
         application_id: "11111111-2222-4333-8444-555555555555".into(),
         private_key: PrivateKey::from_pem(include_str!("keys/test-only.pem")).unwrap(),
         senders: senders(),
@@ -200,6 +201,50 @@ async fn a_workflow_goes_to_dispatch() {
     assert!(request.head.starts_with("POST /v0.1/dispatch HTTP/1.1\r\n"), "{}", request.head);
     assert_eq!(request.body["template"], "failover");
     assert_eq!(request.body["workflow"].as_array().unwrap().len(), 2);
+}
+
+fn notice() -> Notice {
+    let outbound = workflow();
+    Notice { leg: outbound.step.first, by: "Anna".into(), tone: Tone::News, code: outbound.code }
+}
+
+#[tokio::test]
+async fn a_confirmation_is_one_message_of_messages_whatever_the_alert_was_sent_with() {
+    let vonage = FakeVonage::playing(vec![accepted()]).await;
+    assert_eq!(sender(&vonage.url()).tell(&notice()).await, Answer::Accepted(MESSAGE.parse().ok()));
+    let request = &vonage.requests()[0];
+    assert!(request.head.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{}", request.head);
+    assert_eq!(request.body["text"], format!("Anna has it\n{}", notice().code));
+    assert_eq!(request.body.get("client_ref"), None);
+}
+
+#[tokio::test]
+async fn a_refused_confirmation_quotes_nobodys_address() {
+    let to = notice().leg.address.reveal().to_owned();
+    let problem = json!({ "title": "Not allowed", "detail": format!("{to} cannot be told Anna has it") }).to_string();
+    let vonage = FakeVonage::answering(422, "", &problem).await;
+    let Answer::Refused(failure) = sender(&vonage.url()).tell(&notice()).await else { panic!("it was refused") };
+    assert!(failure.detail.contains("Not allowed") && !failure.detail.contains(&to), "{}", failure.detail);
+}
+
+#[tokio::test]
+async fn an_rcs_message_is_taken_back_at_the_agents_own_host() {
+    let (everything_else, region) = (FakeVonage::playing(Vec::new()).await, FakeVonage::answering(202, "", "").await);
+    let settings = Settings { rcs_url: region.url().parse().unwrap(), ..settings(&everything_else.url()) };
+    let sender = VonageSender::new(settings, || NOW).unwrap();
+    assert_eq!(sender.revoke(&MESSAGE.parse().unwrap()).await, Answer::Accepted(None));
+    let request = &region.requests()[0];
+    assert!(request.head.starts_with(&format!("PATCH /v1/messages/{MESSAGE} HTTP/1.1\r\n")), "{}", request.head);
+    assert_eq!(request.body, json!({ "status": "revoked" }));
+    assert!(!request.token().is_empty() && everything_else.requests().is_empty());
+}
+
+#[tokio::test]
+async fn an_id_that_is_a_path_stays_within_its_own_segment() {
+    let vonage = FakeVonage::answering(404, "", "").await;
+    sender(&vonage.url()).revoke(&"../dispatch?a#b".parse().unwrap()).await;
+    let head = &vonage.requests()[0].head;
+    assert!(head.starts_with("PATCH /v1/messages/..%2Fdispatch%3Fa%23b HTTP/1.1\r\n"), "{head}");
 }
 
 #[tokio::test]

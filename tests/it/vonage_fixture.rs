@@ -9,6 +9,7 @@ use callout::id::{AlertId, AlertNumber, AttemptRef, ShortCode};
 use callout::sender::{Late, Outbound};
 use callout::timestamp::Timestamp;
 use callout::vonage::Senders;
+use callout::wording::{Template, Wording};
 
 /// The time in these tests: 2026-03-01T02:15:07Z.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_772_331_307_000);
@@ -69,10 +70,23 @@ pub(crate) fn with_link(mut outbound: Outbound, link: &str) -> Outbound {
     outbound
 }
 
+/// The same attempt of an alert with another wording.
+pub(crate) fn worded(mut outbound: Outbound, wording: Wording) -> Outbound {
+    let raised = Arc::make_mut(&mut outbound.raised);
+    raised.plan = Arc::new(Plan::clone(&raised.plan).with_wording(Arc::new(wording)));
+    outbound
+}
+
+/// A text with words to be filled in.
+pub(crate) fn template(text: &str) -> Template {
+    text.parse().unwrap()
+}
+
 /// A sender on every channel.
 pub(crate) fn senders() -> Senders {
     Senders {
         messenger: Some("108450971234567".into()),
+        messenger_category: None,
         viber_service: Some("15263".into()),
         whatsapp: Some("447700900100".into()),
         sms: Some("447700900101".into()),

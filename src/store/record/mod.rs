@@ -18,6 +18,7 @@ mod alert;
 mod forms;
 mod incoming;
 mod plan;
+mod wording;
 
 pub use alert::{read_alert, read_raised, write_raised, write_state};
 pub use incoming::{read_incoming, write_incoming};

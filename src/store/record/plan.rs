@@ -6,9 +6,11 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::contact::{Address, Channel};
-use crate::escalation::{Backend, Condition, Leg, Plan, Step};
+use crate::escalation::{Backend, Condition, Confirm, Leg, Plan, Step};
+use crate::wording::Wording;
 
-use super::forms::{Form, InFull, List, Text};
+use super::forms::{Form, InFull, List, Maybe, Text};
+use super::wording::WordingForm;
 use super::{Error, VERSION, read};
 
 /// The SHA-256 of a plan's record; two plans with the same record are the same plan.
@@ -37,6 +39,8 @@ pub fn write_plan(plan: &Plan) -> Result<StoredPlan, Error> {
         backend: plan.backend(),
         repeat: plan.repeat(),
         steps: plan.steps().iter().map(StepOut::of).collect(),
+        wording: (*plan.wording() != Wording::default()).then(|| plan.wording().clone()),
+        confirm: plan.confirm(),
     };
     let record = serde_json::to_string(&written)?;
     let mut hash = [0; 32];
@@ -46,14 +50,15 @@ pub fn write_plan(plan: &Plan) -> Result<StoredPlan, Error> {
 
 /// Reads the record of a plan.
 pub fn read_plan(record: &str) -> Result<Plan, Error> {
-    let PlanIn { backend, repeat, steps } = read(record)?;
+    let PlanIn { backend, repeat, steps, wording, confirm } = read(record)?;
     let steps = steps.into_iter().map(|step| Step {
         place: step.place,
         user: step.user,
         first: step.first,
         further: step.further,
     });
-    Plan::from_steps(backend, steps.collect(), repeat).map_err(Error::Plan)
+    let plan = Plan::from_steps(backend, steps.collect(), repeat).map_err(Error::Plan)?;
+    Ok(plan.with_wording(wording.map(Arc::new).unwrap_or_default()).with_confirm(confirm))
 }
 
 #[derive(Serialize)]
@@ -63,6 +68,10 @@ struct PlanOut<'a> {
     backend: Backend,
     repeat: u32,
     steps: Vec<StepOut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "Maybe::<WordingForm>::serialize")]
+    wording: Option<Wording>,
+    #[serde(skip_serializing_if = "is_silent", with = "ConfirmForm")]
+    confirm: Confirm,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +80,18 @@ struct PlanIn {
     backend: Backend,
     repeat: u32,
     steps: Vec<StepIn>,
+    #[serde(default, deserialize_with = "Maybe::<WordingForm>::deserialize")]
+    wording: Option<Wording>,
+    #[serde(default, with = "ConfirmForm")]
+    confirm: Confirm,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference to the field")]
+const fn is_silent(confirm: &Confirm) -> bool {
+    match confirm {
+        Confirm::Nobody => true,
+        Confirm::Everybody => false,
+    }
 }
 
 #[derive(Serialize)]
@@ -129,6 +150,13 @@ impl Form for LegForm {
 enum BackendForm {
     Messages,
     Dispatch,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Confirm", rename_all = "snake_case")]
+enum ConfirmForm {
+    Nobody,
+    Everybody,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use callout::config::{Button, LISTEN_DEFAULT, Loaded, MAX_PER_SECOND_DEFAULT, Secret, StoreChoice, Word};
+use callout::config::{LISTEN_DEFAULT, Loaded, MAX_PER_SECOND_DEFAULT, Secret, StoreChoice};
 use callout::contact::Channel;
-use callout::escalation::{Backend, Condition};
+use callout::escalation::{Backend, Condition, Confirm, Plan};
+use callout::wording::{Button, Word};
 
 use super::{SOUND, Story, TEST_ONLY_PRIVATE_KEY, sound_but};
 
@@ -152,20 +153,49 @@ fn the_native_form_may_be_json() {
 fn messages_are_worded_by_policy_and_channel() {
     let config = Story::of(EXAMPLE).loaded().config;
     let value_of = |word: Word| format!("<{}>", word.name()).into();
-    let said = |policy, channel| config.wording_of(policy).text(channel).render(value_of);
-    assert_eq!(said(None, Channel::Sms), "[<user>]: <message>");
-    assert_eq!(said(Some("default"), Channel::Sms), "[<user>]: <message>");
-    assert_eq!(said(Some("night"), Channel::Sms), "<message>");
-    assert_eq!(said(Some("night"), Channel::Whatsapp), "[<user>] <severity>: <message> <link>");
-    assert_eq!(said(Some("long gone"), Channel::Sms), "[<user>]: <message>", "a removed policy's alerts live on");
+    let plan = |policy| &config.policies.get(policy).unwrap().plan;
+    let said = |policy, channel| plan(policy).wording().text(channel).render(value_of);
+    assert_eq!(said("default", Channel::Sms), "[<user>]: <message>");
+    assert_eq!(said("night", Channel::Sms), "<message>");
+    assert_eq!(said("night", Channel::Whatsapp), "[<user>] <severity>: <message> <link>");
 
-    let template = config.wording_of(Some("default")).whatsapp_template().unwrap();
+    let template = plan("default").wording().whatsapp_template.as_ref().unwrap();
     assert_eq!(&*template.name, "9b6b4fcb_da19_4a26_8fe8_78074a91b584:oncall_alert");
     assert_eq!(&*template.locale, "en_GB");
     assert_eq!(template.parameters.len(), 2);
     assert_eq!(template.buttons, [Button::Acknowledge, Button::Next]);
-    let night = config.wording_of(Some("night")).whatsapp_template().unwrap();
+    let night = plan("night").wording().whatsapp_template.as_ref().unwrap();
     assert_eq!(&*night.name, "9b6b4fcb_da19_4a26_8fe8_78074a91b584:oncall_night");
+}
+
+#[test]
+fn people_are_told_who_has_it_where_the_policy_or_the_file_says_so() {
+    let told = |text: &str| Story::of(text).loaded().config.policies.first().plan.confirm();
+    assert_eq!(told(SOUND), Confirm::Nobody);
+    assert_eq!(told(&sound_but("repeat: 1", "repeat: 1, confirm: true")), Confirm::Everybody);
+    let file = sound_but("store:", "confirm: true\nstore:");
+    assert_eq!(told(&file), Confirm::Everybody);
+    assert_eq!(told(&file.replace("repeat: 1", "confirm: false")), Confirm::Nobody);
+}
+
+#[test]
+fn an_alert_with_its_own_users_is_worded_as_the_file_says() {
+    let text = sound_but("store:", "text: \"{{ message }}!\"\nconfirm: true\nstore:");
+    let policies = Story::of(&text).loaded().config.policies;
+    let own = Plan::from_steps(Backend::Messages, policies.first().plan.steps().to_vec(), 0).unwrap();
+    let plan = policies.ad_hoc(own);
+    assert_eq!(plan.wording().text(Channel::Sms).to_string(), "{{message}}!");
+    assert_eq!(plan.confirm(), Confirm::Everybody);
+}
+
+#[test]
+fn rcs_messages_are_revoked_where_the_agent_is_at_home() {
+    let rcs_url = |story: Story<'_>| story.loaded().config.vonage.rcs_url.to_string();
+    assert_eq!(rcs_url(Story::of(SOUND)), "https://api.nexmo.com/");
+    let text = sound_but("users:", "  url: https://vonage.example\n  rcs_url: https://api-eu.nexmo.com\nusers:");
+    assert_eq!(rcs_url(Story::of(&text)), "https://api-eu.nexmo.com/");
+    let elsewhere = Story::of(&text).with("CALLOUT_VONAGE_URL", "http://127.0.0.1:9001");
+    assert_eq!(rcs_url(elsewhere), "http://127.0.0.1:9001/", "a stand-in stands in for all of Vonage");
 }
 
 #[test]
@@ -176,7 +206,8 @@ fn what_is_filled_into_a_template_is_never_a_template() {
         Word::User => "Tony".into(),
         Word::Severity | Word::Policy | Word::Source | Word::Link | Word::Code => "".into(),
     };
-    assert_eq!(config.wording.text(Channel::Sms).render(value_of), "[Tony]: {{ user }}");
+    let wording = config.policies.first().plan.wording();
+    assert_eq!(wording.text(Channel::Sms).render(value_of), "[Tony]: {{ user }}");
 }
 
 #[test]

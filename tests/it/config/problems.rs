@@ -191,6 +191,7 @@ fn what_is_probably_not_meant_is_a_warning() {
         "\
 CALLOUT_API_KEY: warning: the API key has 7 characters (16 or more keep others from guessing it)
 FILE:8:21: warning: the signature secret has 5 characters (32 or more keep others from guessing it)
+FILE:9:22: warning: Messenger refuses messages to people who have not written to the Page within 24 hours (set `vonage.messenger` to a tag that Facebook granted the Page, or let people write to it first)
 FILE:9:62: warning: nobody can reply to the SMS sender `CALLOUT` (use a number if people should be able to answer)
 FILE:9:81: warning: WhatsApp refuses free text to people who have not written within 24 hours (give an approved `whatsapp_template`; the next channel is tried meanwhile)
 FILE:13:69: warning: an `expiry_time` of 59 seconds is unusual (60 to 600 is advised)
@@ -203,7 +204,42 @@ FILE:15:78: warning: an `expiry_time` of 601 seconds is unusual (60 to 600 is ad
 
 #[test]
 fn the_sound_file_gives_no_warning() {
-    assert_eq!(Story::of(SOUND).warnings(), "");
+    let text = sound_but("users:", "  messenger: { category: message_tag, tag: HUMAN_AGENT }\nusers:");
+    assert_eq!(Story::of(&text).warnings(), "");
+}
+
+#[test]
+fn messenger_outside_its_window_is_a_warning_unless_a_tag_was_granted() {
+    const WINDOW: &str = "FILE:9:22: warning: Messenger refuses messages to people who have not written to the Page within 24 hours (set `vonage.messenger` to a tag that Facebook granted the Page, or let people write to it first)";
+    assert_eq!(Story::of(SOUND).warnings(), WINDOW);
+    for category in ["response", "update"] {
+        let text = sound_but("users:", &format!("  messenger: {{ category: {category} }}\nusers:"));
+        assert_eq!(Story::of(&text).warnings(), WINDOW, "{category}");
+    }
+    let nobody_uses_it = sound_but("type: messenger, id_num: \"6542087712345678\"", "type: rcs, id_num: 447700900001");
+    assert_eq!(Story::of(&nobody_uses_it).warnings(), "");
+    let withdrawn = sound_but("users:", "  messenger: { category: message_tag, tag: ACCOUNT_UPDATE }\nusers:");
+    assert_eq!(
+        Story::of(&withdrawn).warnings(),
+        "FILE:10:44: warning: Facebook has withdrawn the tag `ACCOUNT_UPDATE` (HUMAN_AGENT is left, for Pages that were granted it)"
+    );
+}
+
+#[test]
+fn a_whatsapp_template_that_says_too_little_is_a_warning() {
+    let with = |template: &str| {
+        let text = sound_but("repeat: 1", &format!("repeat: 1, whatsapp_template: {{ {template} }}"));
+        let warnings = Story::of(&text).warnings();
+        warnings.lines().filter(|line| !line.contains("Messenger")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(
+        with("name: \"a:b\", locale: en_GB, parameters: [\"{{ user }}\"]"),
+        "\
+FILE:16:48: warning: `whatsapp_template` does not hold the alert's message (put `{{ message }}` into a parameter)
+FILE:16:48: warning: `whatsapp_template` has neither the alert's code nor a button, so that a reply may be taken for a newer alert's (put `{{ code }}` into a parameter, or name its quick-reply `buttons`)"
+    );
+    assert_eq!(with("name: \"a:b\", locale: en_GB, parameters: [\"{{ message }}\", \"{{ code }}\"]"), "");
+    assert_eq!(with("name: \"a:b\", locale: en_GB, parameters: [\"{{ message }}\"], buttons: [acknowledge]"), "");
 }
 
 #[test]
@@ -217,6 +253,7 @@ fn in_the_tutorials_form_an_unused_placeholder_and_a_namesake_are_warnings() {
         Story::of(&text).warnings(),
         "\
 FILE:2:5: warning: `APP` has no signature secret, so that anybody can report a message as read (give Vonage's signature secret, for example in CALLOUT_SIGNATURE_SECRET)
+FILE:7:22: warning: Messenger refuses messages to people who have not written to the Page within 24 hours (let people write to the Page at the start of their shift)
 FILE:8:18: warning: `FROM.VIBER` still holds the tutorial's placeholder, and no user needs it (remove it, or fill it in)
 FILE:27:21: warning: there are two users called `Tony` (both are called, each in its turn)
 FILE:27:21: warning: Vonage can never report that `Tony` read a message (SMS and MMS have no read reports; set a public URL for the link, or rely on replies)"
@@ -228,7 +265,9 @@ fn a_template_without_the_message_is_a_warning() {
     let text = sound_but("repeat: 1", "repeat: 1, text: { sms: \"call the office\" }");
     assert_eq!(
         Story::of(&text).warnings(),
-        "FILE:16:61: warning: `sms` does not hold the alert's message (put `{{ message }}` into it)"
+        "\
+FILE:9:22: warning: Messenger refuses messages to people who have not written to the Page within 24 hours (set `vonage.messenger` to a tag that Facebook granted the Page, or let people write to it first)
+FILE:16:61: warning: `sms` does not hold the alert's message (put `{{ message }}` into it)"
     );
 }
 

@@ -52,7 +52,7 @@ const KEYS: &[Slip] = &[
         "store:",
         "databaze: x\nstore:",
         &[
-            "3:1: `databaze` is not a key of the file (its keys are server, store, vonage, users, policies, text and whatsapp_template)",
+            "3:1: `databaze` is not a key of the file (its keys are server, store, vonage, users, policies, text, whatsapp_template and confirm)",
         ],
     ),
     (
@@ -295,7 +295,7 @@ const RELATIONS: &[Slip] = &[
         "people:\n",
         &[
             "2:1: `users` is missing (an alert needs somebody to call)",
-            "10:1: `people` is not a key of the file (its keys are server, store, vonage, users, policies, text and whatsapp_template)",
+            "10:1: `people` is not a key of the file (its keys are server, store, vonage, users, policies, text, whatsapp_template and confirm)",
         ],
     ),
 ];
@@ -333,7 +333,49 @@ const WORDINGS: &[Slip] = &[
         ],
     ),
     ("repeat: 1", r#"repeat: 1, text: { sms: "" }"#, &["16:61: `sms` is empty"]),
+    ("repeat: 1", "repeat: 1, confirm: yes", &["16:57: `confirm` must be true or false, not `yes`"]),
+    ("store:", "confirm: [true]\nstore:", &["3:10: `confirm` must be a text or number, not a list"]),
 ];
+
+const MESSENGER: &[Slip] = &[
+    (
+        "users:",
+        "  messenger: { tag: HUMAN_AGENT }\nusers:",
+        &["10:3: `category` is missing (one of response, update and message_tag)"],
+    ),
+    (
+        "users:",
+        "  messenger: { category: message-tag, tag: HUMAN_AGENT }\nusers:",
+        &["10:26: `message-tag` is not a category (did you mean `message_tag`?)"],
+    ),
+    (
+        "users:",
+        "  messenger: { category: message_tag }\nusers:",
+        &["10:26: `tag` is missing (a tag that Facebook has granted your Page, for example HUMAN_AGENT)"],
+    ),
+    (
+        "users:",
+        "  messenger: { category: message_tag, tag: \"human agent\" }\nusers:",
+        &["10:44: `human agent` is not a tag (a tag that Facebook has granted your Page, for example HUMAN_AGENT)"],
+    ),
+    (
+        "users:",
+        "  messenger: { category: update, tag: HUMAN_AGENT }\nusers:",
+        &["10:39: `tag` goes with the category message_tag only (remove it)"],
+    ),
+    (
+        "users:",
+        "  rcs_url: api-eu.nexmo.com\nusers:",
+        &[
+            "10:12: the URL of Vonage's RCS API must begin with https:// or http:// (https://api-eu.nexmo.com, https://api-us.nexmo.com or https://api-ap.nexmo.com)",
+        ],
+    ),
+];
+
+#[test]
+fn what_messenger_and_rcs_cannot_take_is_pointed_at() {
+    assert_told(MESSENGER);
+}
 
 #[test]
 fn a_wording_that_cannot_be_rendered_is_refused() {
@@ -387,13 +429,13 @@ const OTHER_TEXTS: &[(&str, &[&str])] = &[
     (
         "- a\n- b\n",
         &[
-            "1:1: the file must be a mapping, not a list (its keys are server, store, vonage, users, policies, text and whatsapp_template)",
+            "1:1: the file must be a mapping, not a list (its keys are server, store, vonage, users, policies, text, whatsapp_template and confirm)",
         ],
     ),
     (
         "hello\n",
         &[
-            "1:1: the file must be a mapping, not a single value (its keys are server, store, vonage, users, policies, text and whatsapp_template)",
+            "1:1: the file must be a mapping, not a single value (its keys are server, store, vonage, users, policies, text, whatsapp_template and confirm)",
         ],
     ),
     (

@@ -3,7 +3,7 @@
 //! Every difference between the alert before and after has a line: the alert's status, each attempt
 //! that changed, what is asked of the world, and (behind `*`) what the timeline tells from now on.
 
-use callout::escalation::{Alert, Attempt, Effect, Entry, Progress, Status, Step, Verdict, Why};
+use callout::escalation::{Alert, Attempt, Effect, Entry, Progress, Status, Step, Tone, Verdict, Why};
 use callout::id::AttemptNumber;
 
 use super::language::show_moment;
@@ -109,25 +109,19 @@ fn to_whom(step: &Step) -> String {
 fn ask(effect: &Effect) -> String {
     match effect {
         Effect::Send { attempt, try_number } => format!("send #{attempt}, try {try_number}"),
+        Effect::Tell { attempt, leg, tone: Tone::Thanks } => format!("thank #{attempt} on channel {}", leg + 1),
+        Effect::Tell { attempt, leg, tone: Tone::News } => format!("tell #{attempt} on channel {}", leg + 1),
+        Effect::Revoke { attempt, id } => format!("revoke #{attempt} {id}"),
     }
 }
 
 fn tell(alert: &Alert, entry: &Entry) -> String {
-    let mut line = format!("* {}", entry.happening.name());
-    if let Some(number) = entry.attempt {
-        line.push_str(&format!(" #{number}"));
-        if let Some(step) = alert.attempt(number).and_then(|attempt| alert.step_of(attempt)) {
-            line.push_str(&format!(" {}", step.user));
-        }
-    }
-    if let Some(channel) = entry.channel {
-        line.push_str(&format!(" on {channel}"));
-    }
-    if let Some(by) = &entry.by {
-        line.push_str(&format!(" by {by}"));
-    }
-    if let Some(detail) = &entry.detail {
-        line.push_str(&format!(" ({detail})"));
-    }
-    line
+    let attempt = entry.attempt.map_or_else(String::new, |number| {
+        let step = alert.attempt(number).and_then(|attempt| alert.step_of(attempt));
+        format!(" #{number} {}", step.map_or("", |step| &step.user))
+    });
+    let channel = entry.channel.map_or_else(String::new, |channel| format!(" on {channel}"));
+    let by = entry.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+    let detail = entry.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"));
+    format!("* {}{attempt}{channel}{by}{detail}", entry.happening.name())
 }

@@ -6,6 +6,17 @@
 //!
 //! Deliberately absent: a clock, a store, Vonage, and any waiting.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets something impossible must say so and stop"
+)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a rule names the events that it is about; the walk tries them all"
+)]
+
 pub(crate) mod answers;
 pub(crate) mod course;
 pub(crate) mod coverage;

@@ -61,11 +61,13 @@ impl Seen<'_> {
         }
     }
 
-    fn effects(&self) -> &[Effect] {
-        match self.verdict {
+    /// The sends that are asked for. What else is asked for is judged by the promises.
+    fn sends(&self) -> Vec<Effect> {
+        let effects: &[Effect] = match self.verdict {
             Verdict::Stay(_) => &[],
             Verdict::Move { effects, .. } => effects,
-        }
+        };
+        effects.iter().filter(|effect| matches!(effect, Effect::Send { .. })).cloned().collect()
     }
 
     fn new_entries(&self) -> &[Entry] {
@@ -151,13 +153,11 @@ fn people_are_obeyed(seen: &Seen<'_>) -> bool {
         _ => return true,
     };
     match (intent, before) {
-        (_, Status::Resolved) => after == Status::Resolved,
-        (Intent::Resolve, _) => after == Status::Resolved,
+        (_, Status::Resolved) | (Intent::Resolve, _) => after == Status::Resolved,
         (Intent::Acknowledge, _) => after == Status::Acknowledged,
-        (Intent::OptOut, _) => after == before,
         // Where it goes is the business of the order.
         (Intent::NextUser, Status::Escalating(_)) => matches!(after, Status::Escalating(_) | Status::Exhausted),
-        (Intent::NextUser, _) => after == before,
+        (Intent::NextUser | Intent::OptOut, _) => after == before,
     }
 }
 
@@ -170,7 +170,7 @@ fn settled_stays(seen: &Seen<'_>) -> bool {
         Status::Resolved => matches!(after, Status::Resolved),
     };
     let is_over = seen.before.progress().is_none();
-    is_allowed && (!is_over || (seen.effects().is_empty() && seen.course() == Course::Stay))
+    is_allowed && (!is_over || (seen.sends().is_empty() && seen.course() == Course::Stay))
 }
 
 fn first_acknowledgement_stays(seen: &Seen<'_>) -> bool {
@@ -188,9 +188,9 @@ fn sends_at_their_turn(seen: &Seen<'_>) -> bool {
     if turn {
         let expected = [Effect::Send { attempt: number, try_number: tries_before + 1 }];
         let is_sending = matches!(seen.after().progress(), Some(Progress::Sending { until }) if until > seen.now);
-        seen.effects() == expected && is_sending && tries(seen.after()) == tries_before + 1
+        seen.sends() == expected && is_sending && tries(seen.after()) == tries_before + 1
     } else {
-        seen.effects().is_empty() && tries(seen.after()) == tries_before
+        seen.sends().is_empty() && tries(seen.after()) == tries_before
     }
 }
 
@@ -288,17 +288,17 @@ fn wakes_lie_ahead(seen: &Seen<'_>) -> bool {
 }
 
 fn moments_stay(seen: &Seen<'_>) -> bool {
-    fn stays<T: PartialEq>(before: Option<T>, after: Option<T>) -> bool {
+    fn stays<T: PartialEq>(before: Option<&T>, after: Option<&T>) -> bool {
         before.is_none() || before == after
     }
     let pairs = seen.before.attempts.iter().zip(&seen.after().attempts);
     pairs.into_iter().all(|(before, after)| {
         let messages = before.messages.iter().zip(&after.messages);
-        stays(before.sent_at, after.sent_at)
-            && stays(before.submitted_at, after.submitted_at)
-            && stays(before.delivered_at, after.delivered_at)
-            && stays(before.read_at, after.read_at)
-            && stays(before.ending, after.ending)
+        stays(before.sent_at.as_ref(), after.sent_at.as_ref())
+            && stays(before.submitted_at.as_ref(), after.submitted_at.as_ref())
+            && stays(before.delivered_at.as_ref(), after.delivered_at.as_ref())
+            && stays(before.read_at.as_ref(), after.read_at.as_ref())
+            && stays(before.ending.as_ref(), after.ending.as_ref())
             && messages.into_iter().all(|(before, after)| before.id == after.id && before.status <= after.status)
     })
 }

@@ -214,10 +214,10 @@ fn events(alert: &Alert, now: Timestamp, detail: Detail) -> Vec<Event> {
     events.push(Event::Resolve { by: "Maria".into() });
     events.push(Event::NextUser { by: "Maria".into(), attempt: None });
     let newest = alert.newest_attempt();
-    let mut numbers: BTreeSet<AttemptNumber> = [1, newest.saturating_sub(1).max(1), newest].into();
-    if detail == Detail::Full {
-        numbers.extend([0, newest + 1]);
-    }
+    let numbers: BTreeSet<AttemptNumber> = match detail {
+        Detail::Full => (0..=newest + 1).collect(),
+        Detail::Current => [newest.saturating_sub(1).max(1), newest].into(),
+    };
     for attempt in numbers {
         events.push(Event::NextUser { by: "Maria".into(), attempt: Some(attempt) });
         events_of_sending(alert, attempt, now, &mut events);

@@ -4,7 +4,11 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot go on must say so")]
 
+mod attacks;
+mod flood;
 mod keys;
+mod privacy;
+mod program;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,18 +31,19 @@ use tokio_util::task::TaskTracker;
 use crate::config::TEST_ONLY_PRIVATE_KEY;
 
 /// The key that may do everything.
-pub(super) const KEY: &str = "the-key-that-may-do-everything";
+pub(crate) const KEY: &str = "the-key-that-may-do-everything";
 /// What the stand-in signs webhooks with.
-pub(super) const SIGNATURE_SECRET: &str = "an-invented-secret-of-more-than-32-characters";
+pub(crate) const SIGNATURE_SECRET: &str = "an-invented-secret-of-more-than-32-characters";
 /// Where Tony is reached.
-pub(super) const MESSENGER_ID: &str = "6542087712345678";
-pub(super) const PHONE: &str = "447700900001";
+pub(crate) const MESSENGER_ID: &str = "6542087712345678";
+pub(crate) const PHONE: &str = "447700900001";
 
 /// A service and a stand-in for Vonage, both listening.
-pub(super) struct Stage {
-    pub(super) service: Arc<Service>,
-    pub(super) sandbox: Sandbox,
-    pub(super) address: SocketAddr,
+pub(crate) struct Stage {
+    pub(crate) service: Arc<Service>,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) address: SocketAddr,
+    client: Client,
     folder: TempDir,
     vonage: SocketAddr,
     stop: CancellationToken,
@@ -47,17 +52,17 @@ pub(super) struct Stage {
 
 impl Stage {
     /// With one key that may do everything, in real time.
-    pub(super) async fn usual() -> Self {
+    pub(crate) async fn usual() -> Self {
         Self::with_server(&format!("api_key: {KEY}")).await
     }
 
     /// With these lines of the configuration's `server`, in real time.
-    pub(super) async fn with_server(server: &str) -> Self {
+    pub(crate) async fn with_server(server: &str) -> Self {
         Self::at(server, SteadyClock::system()).await
     }
 
     /// With these lines of the configuration's `server`, in a time of the test's own.
-    pub(super) async fn at(server: &str, clock: impl Clock) -> Self {
+    pub(crate) async fn at(server: &str, clock: impl Clock) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(clock);
         let folder = TempDir::new().expect("a folder for the test");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -73,31 +78,31 @@ impl Stage {
         tasks.spawn(async move { playing.run(listener, until).await });
         let serving = Arc::clone(&service);
         tasks.spawn(async move { serving.serve().await });
-        Self { service, sandbox, address, folder, vonage, stop, tasks }
+        Self { service, sandbox, address, client: client(), folder, vonage, stop, tasks }
     }
 
     /// Gives the service a new configuration, with these lines of `server`.
-    pub(super) fn reload(&self, server: &str) {
+    pub(crate) fn reload(&self, server: &str) {
         self.service.reload(&configuration(self.folder.path(), self.vonage, server)).expect("it is taken");
     }
 
     /// The folder of the configuration.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// A request to the service, without a key.
-    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        client().request(method, format!("http://{}{path}", self.address))
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
     }
 
     /// A request with a key.
-    pub(super) fn with_key(&self, key: &str, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn with_key(&self, key: &str, method: Method, path: &str) -> RequestBuilder {
         self.request(method, path).bearer_auth(key)
     }
 
     /// Raises an alert; answers its id.
-    pub(super) async fn raise(&self, body: &Value) -> String {
+    pub(crate) async fn raise(&self, body: &Value) -> String {
         let response = self.with_key(KEY, Method::POST, "/alerts").json(body).send().await.expect("an answer");
         assert_eq!(response.status(), 201);
         let alert: Value = response.json().await.expect("an alert");
@@ -105,14 +110,35 @@ impl Stage {
     }
 
     /// An alert as the API shows it.
-    pub(super) async fn alert(&self, id: &str) -> Value {
+    pub(crate) async fn alert(&self, id: &str) -> Value {
         let response = self.with_key(KEY, Method::GET, &format!("/alerts/{id}")).send().await.expect("an answer");
         assert_eq!(response.status(), 200);
         response.json().await.expect("an alert")
     }
 
+    /// Waits until the alert is so.
+    pub(crate) async fn until(&self, id: &str, is_so: impl Fn(&Value) -> bool) {
+        let mut changes = self.service.engine().changes();
+        let so = async {
+            while !is_so(&self.alert(id).await) {
+                changes.recv().await.expect("the engine runs");
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), so).await.expect("it becomes so in time");
+    }
+
+    /// How many rows a table of the database has. The service's own lock keeps other processes out, not this one.
+    pub(crate) fn rows(&self, table: &str) -> i64 {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let database =
+            rusqlite::Connection::open_with_flags_and_vfs(self.folder().join("callout.db"), flags, c"unix-excl")
+                .expect("a database");
+        let count = format!("SELECT count(*) FROM {table}");
+        database.query_row(&count, [], |row| row.get(0)).expect("a table")
+    }
+
     /// Ends both.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         self.service.stop();
         self.stop.cancel();
         self.tasks.close();
@@ -121,12 +147,12 @@ impl Stage {
 }
 
 /// A client whose connections are its own.
-pub(super) fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::builder().no_proxy().build().expect("a client")
 }
 
 /// The status and the kind of a problem, after everything that each problem promises was checked.
-pub(super) async fn problem(response: Response) -> (u16, String, Value) {
+pub(crate) async fn problem(response: Response) -> (u16, String, Value) {
     let status = response.status().as_u16();
     let content_type = response.headers().get("content-type").map(|value| value.to_str().expect("a text").to_owned());
     assert_eq!(content_type.as_deref(), Some("application/problem+json"), "{status}");
@@ -138,14 +164,31 @@ pub(super) async fn problem(response: Response) -> (u16, String, Value) {
 }
 
 fn configuration(folder: &Path, vonage: SocketAddr, server: &str) -> config::Config {
+    let text = configuration_text(vonage, server);
+    let environment = Environment::default();
+    let overrides = Overrides::new(&Flags::default(), &environment);
+    let read_file = |_: &Path, _: usize| Ok(TEST_ONLY_PRIVATE_KEY.as_bytes().to_vec());
+    match config::parse(&folder.join("callout.yaml"), text.as_bytes(), &overrides, &environment, &read_file) {
+        Ok(loaded) => loaded.config,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+/// Writes the configuration for the program, with these lines of `server`.
+pub(crate) fn configure(folder: &Path, vonage: SocketAddr, server: &str) {
+    std::fs::write(folder.join("callout.yaml"), configuration_text(vonage, server)).expect("a file");
+    std::fs::write(folder.join("private.key"), TEST_ONLY_PRIVATE_KEY).expect("a file");
+}
+
+fn configuration_text(vonage: SocketAddr, server: &str) -> String {
     let server: String = server.lines().map(|line| format!("  {line}\n")).collect();
-    let text = format!(
+    format!(
         r#"
 server:
   listen: 127.0.0.1:0
   public_url: https://callout.example.org
 {server}
-store: "memory:"
+store: sqlite:callout.db
 vonage:
   application_id: 3f0c9d52-6b1e-4c7a-9d84-2b7e51a0c6f3
   private_key: private.key
@@ -162,27 +205,20 @@ users:
     channels:
       - {{ type: sms, id_num: "447700900002" }}
 "#
-    );
-    let environment = Environment::default();
-    let overrides = Overrides::new(&Flags::default(), &environment);
-    let read_file = |_: &Path, _: usize| Ok(TEST_ONLY_PRIVATE_KEY.as_bytes().to_vec());
-    match config::parse(&folder.join("callout.yaml"), text.as_bytes(), &overrides, &environment, &read_file) {
-        Ok(loaded) => loaded.config,
-        Err(problems) => panic!("{problems}"),
-    }
+    )
 }
 
 /// A clock that a test moves by hand.
 #[derive(Clone)]
-pub(super) struct HandClock(watch::Sender<Timestamp>);
+pub(crate) struct HandClock(watch::Sender<Timestamp>);
 
 impl HandClock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(watch::Sender::new(Timestamp::from_millis(1_772_331_307_000)))
     }
 
     /// Lets some milliseconds pass.
-    pub(super) fn pass(&self, millis: u64) {
+    pub(crate) fn pass(&self, millis: u64) {
         self.0.send_modify(|now| *now = now.plus(std::time::Duration::from_millis(millis)));
     }
 }
