@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::escalation::{self, Alert, Event, Ignored, Plan, Raised, Severity};
 use crate::id::AlertId;
-use crate::store::{Insert, Outcome};
+use crate::store::{Insert, Outcome, Replay};
 use crate::timestamp::Timestamp;
 
 use super::apply::{Applied, Planned, Request};
@@ -43,7 +43,24 @@ pub enum Raising {
     Repeated(Arc<Alert>),
 }
 
+impl From<Replay> for Raising {
+    fn from(replay: Replay) -> Self {
+        match replay.outcome {
+            Outcome::Created => Self::Created(replay.alert),
+            Outcome::Repeated | Outcome::Changed => Self::Repeated(replay.alert),
+        }
+    }
+}
+
 impl Engine {
+    /// What this request raised or repeated when it was made before, if it was.
+    pub async fn raised_before(&self, request: &Request) -> Result<Option<Raising>, Error> {
+        match self.0.store.claimed(&request.key).await? {
+            Some(replay) => Ok(Some(request.same(replay)?.into())),
+            None => Ok(None),
+        }
+    }
+
     /// Raises an alert. When this returns, the alert is as durable as the store can make it; it does not
     /// wait for a message to be sent.
     pub async fn raise(&self, new: NewAlert, request: Option<&Request>) -> Result<Raising, Error> {
@@ -83,13 +100,7 @@ impl Engine {
                     return Ok(Raising::Created(stored.alert));
                 }
                 Insert::Replayed(replay) => match request {
-                    Some(request) => {
-                        let replay = request.same(replay)?;
-                        return Ok(match replay.outcome {
-                            Outcome::Created => Raising::Created(replay.alert),
-                            Outcome::Repeated | Outcome::Changed => Raising::Repeated(replay.alert),
-                        });
-                    }
+                    Some(request) => return Ok(Raising::from(request.same(replay)?)),
                     None => return Err(Error::Contended),
                 },
                 Insert::Open(open) => {

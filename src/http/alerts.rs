@@ -34,8 +34,15 @@ pub(super) async fn raise(
 ) -> Result<Response, Problem> {
     let request = idempotency(&caller, &headers, "POST /alerts", &bytes)?;
     let settings = app.settings();
-    let new = new_alert::read(object(&headers, &bytes)?, &settings.policies, &settings.channel_rules)?;
-    let (status, alert) = match app.engine().raise(new, request.as_ref()).await? {
+    let body = object(&headers, &bytes);
+    let new = body.and_then(|body| new_alert::read(body, &settings.policies, &settings.channel_rules));
+    let raising = match (new, &request) {
+        (Ok(new), _) => app.engine().raise(new, request.as_ref()).await?,
+        // What was answered once is answered so again, whatever the configuration says by now.
+        (Err(problem), Some(request)) => app.engine().raised_before(request).await?.ok_or(problem)?,
+        (Err(problem), None) => return Err(problem),
+    };
+    let (status, alert) = match raising {
         Raising::Created(alert) => (StatusCode::CREATED, alert),
         Raising::Repeated(alert) => (StatusCode::OK, alert),
     };

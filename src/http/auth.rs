@@ -30,11 +30,11 @@ use super::problem::Problem;
 /// time; what is beyond is answered 429.
 pub const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// See [`FAILURES_PER_SECOND`].
-pub const FAILURES_BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
+pub const FAILURES_BURST: NonZeroU32 = NonZeroU32::new(100).unwrap();
 /// The same for all addresses together.
 pub const ALL_FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).unwrap();
 /// See [`ALL_FAILURES_PER_SECOND`].
-pub const ALL_FAILURES_BURST: NonZeroU32 = NonZeroU32::new(200).unwrap();
+pub const ALL_FAILURES_BURST: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 /// How many addresses are remembered for having failed.
 pub const FAILED_ADDRESSES_MAX: usize = 10_000;
 

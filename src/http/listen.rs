@@ -53,6 +53,22 @@ impl Limits {
     };
 }
 
+/// How many open files are left to everything that is not a connection of a caller: the sends that are on
+/// their way ([`crate::engine::IN_FLIGHT_MAX`]), the store, and what the runtime needs.
+const FILES_LEFT: usize = 256;
+/// Connections that are accepted however few files may be open.
+const CONNECTIONS_MIN: usize = 16;
+
+impl Limits {
+    /// These limits where the process may have so many files open: callers alone must not use them up, or
+    /// no message could be sent and nothing be kept.
+    #[must_use]
+    pub fn within_files(self, open_files_max: usize) -> Self {
+        let room = open_files_max.saturating_sub(FILES_LEFT).max(CONNECTIONS_MIN);
+        Self { connections: self.connections.min(room), ..self }
+    }
+}
+
 /// The most bytes of a request's head. Hyper's own refusal of more is turned into a problem.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// How long to wait before the next connection is accepted when the operating system had no room for one.

@@ -26,7 +26,8 @@ pub(super) fn read(body: Map<String, Value>, policies: &Policies, rules: &Channe
     let mut errors = Vec::new();
     let mut fields = Fields::new("", body);
     if !fields.has("message") {
-        errors.push(FieldError { pointer: "/message".into(), detail: "is missing".into() });
+        let detail = "is missing; it is the text that people must read";
+        errors.push(FieldError { pointer: "/message".into(), detail: detail.into() });
     }
     let message = fields.text("message", MESSAGE_CHARS_MAX, &mut errors);
     let severity = severity(&mut fields, &mut errors);

@@ -166,7 +166,8 @@ impl Service {
 
     /// Serves until [`Service::stop`] is called, then finishes what was begun.
     pub async fn serve(&self) -> Result<(), Error> {
-        self.serve_within(Limits::SERVICE).await
+        let limits = Limits::SERVICE;
+        self.serve_within(open_files_max().map_or(limits, |max| limits.within_files(max))).await
     }
 
     /// As [`Service::serve`], with limits of the caller's own.
@@ -186,6 +187,12 @@ impl Service {
     pub fn stop(&self) {
         self.stop.cancel();
     }
+}
+
+/// How many files this process may have open, where the operating system tells it in Linux' way.
+fn open_files_max() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
 }
 
 fn open(config: &Config) -> Result<Arc<dyn Store>, Error> {

@@ -138,9 +138,9 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % n
     }
 
-    pub(crate) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn one_of<T: Clone>(&mut self, choices: &[T]) -> T {
         let n = u64::try_from(choices.len()).expect("few");
-        choices[usize::try_from(self.below(n)).expect("few")]
+        choices[usize::try_from(self.below(n)).expect("few")].clone()
     }
 }
 

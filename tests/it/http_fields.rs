@@ -34,7 +34,7 @@ async fn a_single_wrong_field_stands_in_the_detail_as_well() {
     let callout = Callout::start().await;
     let answer = callout.post("/alerts", &json!({})).await;
     answer.refuses(&[("/message", "is missing")]);
-    assert_eq!(answer.problem(422, "invalid")["detail"], "/message: is missing");
+    assert_eq!(answer.problem(422, "invalid")["detail"], "/message: is missing; it is the text that people must read");
 }
 
 #[tokio::test]

@@ -29,6 +29,20 @@ async fn the_same_request_gets_the_first_answer_byte_for_byte_though_the_alert_h
 }
 
 #[tokio::test]
+async fn the_first_answer_is_given_again_though_the_configuration_would_not_allow_it_any_more() {
+    let callout = Callout::start().await;
+    let body = json!({ "message": "x", "policy": "quiet" });
+    let first = callout.post_with_key("/alerts", "key-1", &body).await.is(201);
+    callout.reload(|file| {
+        file["policies"].as_array_mut().unwrap().pop();
+    });
+    callout.post_with_key("/alerts", "key-2", &body).await.refuses(&[("/policy", "the policies are default")]);
+    assert_eq!(callout.post_with_key("/alerts", "key-1", &body).await.is(201).text(), first.text());
+    let other = json!({ "message": "y", "policy": "quiet" });
+    callout.post_with_key("/alerts", "key-1", &other).await.refuses(&[("", "use a new key for each request")]);
+}
+
+#[tokio::test]
 async fn another_body_under_the_same_key_is_422() {
     let callout = Callout::start().await;
     callout.post_with_key("/alerts", "key-1", &json!({ "message": "x" })).await.is(201);

@@ -3,12 +3,15 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
 
 use crate::harness::{Answer, FakeVonage, KEY, Mood, PATIENCE};
 
@@ -47,7 +50,11 @@ fn callout(folder: &Path, arguments: &[&str]) -> Command {
 
 impl Process {
     async fn start(folder: &Path) -> Self {
-        let mut child = callout(folder, &["serve"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        Self::start_as(callout(folder, &["serve"])).await
+    }
+
+    async fn start_as(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (lines, log) = unbounded_channel();
         let stderr = child.stderr.take().unwrap();
         std::thread::spawn(move || {
@@ -284,6 +291,38 @@ async fn without_an_api_key_one_is_made_that_only_the_owner_can_read() {
     assert_eq!(process.exit_code().await, Some(0));
     let process = Process::start(folder.path()).await;
     process.call(Method::GET, "/alerts", key.trim(), None).await.is(200);
+}
+
+#[tokio::test]
+async fn a_flood_of_connections_keeps_no_message_from_being_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let vonage = FakeVonage::start().await;
+    let mut config = config(&vonage);
+    let channel = json!({ "type": "sms", "id_num": "447700900001", "expiry_time": 1 });
+    config["users"][0]["channels"] = json!([channel, channel]);
+    write(folder.path(), &config);
+    let mut few_files = Command::new("sh");
+    few_files.args(["-c", "ulimit -n 300 && exec \"$0\" serve", env!("CARGO_BIN_EXE_callout")]);
+    few_files.current_dir(folder.path()).env_clear().stdin(Stdio::null());
+    let process = Process::start_as(few_files).await;
+    let alert = process.post("/alerts", &json!({ "message": "x" })).await.is(201).json();
+    let mut flood = JoinSet::new();
+    let connected = Arc::new(Semaphore::new(0));
+    for _ in 0..400 {
+        let (address, connected) = (process.address.clone(), Arc::clone(&connected));
+        flood.spawn(async move {
+            let _held = TcpStream::connect(address).await.unwrap();
+            connected.add_permits(1);
+            std::future::pending::<()>().await;
+        });
+    }
+    // Those that there is no room for may have to wait before they are even connected.
+    let _first = connected.acquire_many(100).await.unwrap();
+    vonage.nth(2).await;
+    drop(flood);
+    let path = format!("/alerts/{}", alert["id"].as_str().unwrap());
+    let alert = process.call(Method::GET, &path, KEY, None).await.is(200).json();
+    assert_eq!(alert["attempts"][1]["tries"], 1, "its first send got through: {alert:#}");
 }
 
 #[tokio::test]

@@ -82,7 +82,8 @@ impl Setup {
         Self { store: Kept::In(Arc::clone(store)), ..Self::default() }
     }
 
-    fn config(&self, vonage_url: &str) -> Config {
+    /// The configuration as an operator would write it.
+    fn file(&self, vonage_url: &str) -> Value {
         let mut file = json!({
             "server": { "listen": "127.0.0.1:0", "api_key": KEY },
             "store": "memory:",
@@ -116,17 +117,13 @@ impl Setup {
         if let Some(url) = self.public_url {
             file["server"]["public_url"] = url.into();
         }
-        let no_environment = Environment::default();
-        let overrides = Overrides::new(&Flags::default(), &no_environment);
-        let read_key = |_: &Path, _: usize| Ok(include_bytes!("../keys/test-only.pem").to_vec());
-        let loaded =
-            config::parse(Path::new("test.yaml"), file.to_string().as_bytes(), &overrides, &no_environment, &read_key);
-        loaded.unwrap_or_else(|problems| panic!("{problems}")).config
+        file
     }
 
     pub(crate) async fn start(self) -> Callout {
         let vonage = FakeVonage::start().await;
-        let config = self.config(&vonage.url());
+        let file = self.file(&vonage.url());
+        let config = read(&file);
         let clock = Arc::new(HandClock::new());
         let store = self.store;
         let open = |_: &Config| -> Result<Arc<dyn Store>, service::Error> {
@@ -141,8 +138,18 @@ impl Setup {
         let mut serving = JoinSet::new();
         let (served, limits) = (Arc::clone(&service), self.limits);
         serving.spawn(async move { served.serve_within(limits).await.unwrap() });
-        Callout { vonage, clock, service, serving }
+        Callout { vonage, clock, service, file, serving }
     }
+}
+
+/// Reads a configuration.
+fn read(file: &Value) -> Config {
+    let no_environment = Environment::default();
+    let overrides = Overrides::new(&Flags::default(), &no_environment);
+    let read_key = |_: &Path, _: usize| Ok(include_bytes!("../keys/test-only.pem").to_vec());
+    let loaded =
+        config::parse(Path::new("test.yaml"), file.to_string().as_bytes(), &overrides, &no_environment, &read_key);
+    loaded.unwrap_or_else(|problems| panic!("{problems}")).config
 }
 
 /// A running service.
@@ -150,6 +157,7 @@ pub(crate) struct Callout {
     pub(crate) vonage: FakeVonage,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) service: Arc<Service>,
+    file: Value,
     serving: JoinSet<()>,
 }
 
@@ -255,6 +263,13 @@ impl Callout {
         let body = json!({ "message_uuid": sent.id, "to": sent.to(), "from": "447700900100", "status": status,
             "timestamp": "2026-03-01T02:16:00Z", "channel": sent.channel(), "client_ref": client_ref(sent) });
         self.webhook("/webhooks/status", &body).await
+    }
+
+    /// The operator changes the file and has it read again.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Value)) {
+        let mut file = self.file.clone();
+        change(&mut file);
+        self.service.reload(&read(&file)).unwrap();
     }
 
     /// Ends the service as an operator would, and waits for it.

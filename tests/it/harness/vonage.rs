@@ -127,7 +127,8 @@ async fn take(State(shared): State<Arc<Shared>>, uri: Uri, Json(body): Json<Valu
 }
 
 fn accepted(body: &Value) -> Response {
-    (StatusCode::ACCEPTED, Json(body)).into_response()
+    // Each send needs a connection of its own, as after a quiet time.
+    (StatusCode::ACCEPTED, [(header::CONNECTION, "close")], Json(body)).into_response()
 }
 
 /// The `client_ref` of a message of Messages v1.
