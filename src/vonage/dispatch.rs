@@ -2,9 +2,10 @@
 //!
 //! It is the body of Vonage's own tutorial on multi-user failover: a `failover` on each element but
 //! the last. Only `expiry_time` differs: the tutorial writes it as a text, the specification wants an
-//! integer, and an integer is sent. Beyond the tutorial, Viber is told when to forget a message, so
-//! that a stale page does not ring next day; Messenger's category is said where it is configured; and
-//! an approved WhatsApp template takes the place of the text where the wording has one.
+//! integer, and an integer is sent. Nothing stands beside the text unless somebody asks for it:
+//! Messenger's category is said where it is configured, and an approved WhatsApp template takes the
+//! place of the text where the wording has one. Viber's `ttl` is left out on purpose: whoever has
+//! Dispatch has the tutorial's body working, and Vonage itself fails over at the expiry.
 
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::contact::Channel;
 use crate::escalation::{Condition, Leg};
 use crate::sender::Outbound;
 
-use super::options::{MessengerOptions, ViberOptions};
+use super::options::MessengerOptions;
 use super::settings::Senders;
 use super::text;
 use super::whatsapp::{Template, WhatsappOptions};
@@ -53,8 +54,6 @@ enum Name<'a> {
 #[derive(Serialize)]
 struct Message<'a> {
     content: Content<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    viber_service_msg: Option<ViberOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     messenger: Option<MessengerOptions<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,19 +134,13 @@ fn element<'a>(
         }
         None => Content::Text { text: text::compose(outbound, leg.channel) },
     };
-    let ttl = leg.expiry_seconds.clamp(VIBER_TTL.0, VIBER_TTL.1);
     let message = Message {
         content,
-        viber_service_msg: (leg.channel == Channel::ViberService).then_some(ViberOptions::lasting(ttl)),
         messenger: MessengerOptions::of(leg.channel, senders),
         whatsapp: template.map(WhatsappOptions::of),
     };
     Ok(Element { from: Party { kind, name: from }, to: Party { kind, name: to }, message, failover })
 }
-
-/// The least and the most seconds that the Dispatch specification allows for Viber's `ttl`; Messages
-/// allows more.
-const VIBER_TTL: (u32, u32) = (30, 86_400);
 
 /// What Dispatch calls a channel; none where it cannot send on it.
 const fn kind(channel: Channel) -> Option<&'static str> {

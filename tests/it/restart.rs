@@ -1,6 +1,8 @@
 //! The real process is killed without warning, and another one takes up its work on the same database
 //! (contract R15). Vonage is a small server in the test that notes what it is asked to send.
 
+#![expect(clippy::expect_used, reason = "what does not come in time ends the test, and says what it was")]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -50,10 +50,7 @@ fn a_workflow_is_the_tutorials_with_the_expiry_as_a_number() {
                 {
                     "from": { "type": "viber_service_msg", "id": "15263" },
                     "to": { "type": "viber_service_msg", "number": NUMBER },
-                    "message": {
-                        "content": { "type": "text", "text": text },
-                        "viber_service_msg": { "category": "transaction", "ttl": 300 }
-                    },
+                    "message": message,
                     "failover": { "expiry_time": 300, "condition_status": "delivered" }
                 },
                 {

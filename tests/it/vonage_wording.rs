@@ -222,11 +222,11 @@ fn messenger_is_told_what_its_messages_are_for_where_somebody_said_so() {
 }
 
 #[test]
-fn on_dispatch_viber_forgets_a_message_when_its_expiry_is_over() {
-    for (expiry, ttl) in [(15, 30), (30, 30), (600, 600), (86_400, 86_400), (u32::MAX, 86_400)] {
-        let attempt = outbound(Backend::Dispatch, leg(Channel::ViberService, expiry), vec![leg(Channel::Sms, 600)]);
-        let options = json!({ "category": "transaction", "ttl": ttl });
-        assert_eq!(dispatch_message(&attempt, &senders())["viber_service_msg"], options, "{expiry}");
+fn on_dispatch_nothing_stands_beside_the_text_that_nobody_asked_for() {
+    for channel in [Channel::Messenger, Channel::ViberService, Channel::Whatsapp, Channel::Sms] {
+        let message = dispatch_message(&workflow(channel), &senders());
+        let keys: Vec<&String> = message.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["content"], "{channel}");
     }
 }
 
