@@ -135,7 +135,7 @@ fn element<'a>(
         }
         None => Content::Text { text: text::compose(outbound, leg.channel) },
     };
-    let ttl = leg.expiry_seconds.clamp(VIBER_TTL_MIN, VIBER_TTL_MAX);
+    let ttl = leg.expiry_seconds.clamp(VIBER_TTL.0, VIBER_TTL.1);
     let message = Message {
         content,
         viber_service_msg: (leg.channel == Channel::ViberService).then_some(ViberOptions::lasting(ttl)),
@@ -145,9 +145,9 @@ fn element<'a>(
     Ok(Element { from: Party { kind, name: from }, to: Party { kind, name: to }, message, failover })
 }
 
-/// What the Dispatch specification allows for Viber's `ttl`, in seconds; Messages allows more.
-const VIBER_TTL_MIN: u32 = 30;
-const VIBER_TTL_MAX: u32 = 86_400;
+/// The least and the most seconds that the Dispatch specification allows for Viber's `ttl`; Messages
+/// allows more.
+const VIBER_TTL: (u32, u32) = (30, 86_400);
 
 /// What Dispatch calls a channel; none where it cannot send on it.
 const fn kind(channel: Channel) -> Option<&'static str> {

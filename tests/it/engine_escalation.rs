@@ -5,6 +5,7 @@ use std::sync::Arc;
 use callout::contact::Channel;
 use callout::engine::{Error, Received, Settings};
 use callout::escalation::{Backend, Condition, Plan, ReportStatus, Via};
+use callout::store::Page;
 
 use super::engine_stage::{
     ANNA, Part, Stage, TONY, a_minute_each, leg, message, minutes, new_alert, said, seconds, tutorial, user,
@@ -232,6 +233,18 @@ async fn posting_the_same_problem_again_counts_and_pages_nobody() {
     assert_eq!(stage.vonage.sent().len(), 1);
     stage.engine.resolve(id, "Eve").await.unwrap();
     assert_ne!(stage.raise_new(new).await, id, "the problem came back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn alerts_of_the_same_millisecond_are_listed_in_the_order_they_were_raised() {
+    let stage = Stage::open().await;
+    let mut raised = Vec::new();
+    for _ in 0..200 {
+        raised.push(stage.raise(&tutorial(Backend::Messages)).await);
+    }
+    let listed = stage.engine.list(&Page { limit: 200, ..Page::default() }).await.unwrap();
+    let listed: Vec<_> = listed.iter().rev().map(|alert| alert.id()).collect();
+    assert_eq!(listed, raised);
 }
 
 #[tokio::test(start_paused = true)]
