@@ -40,16 +40,27 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// How long a caller may take to send a request's head, and how long an idle connection is kept.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that a request may take, body and answer together. Vonage waits 15 seconds for the answer
+/// to a webhook, and its own retry is better than an answer that comes too late.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a caller may read nothing of an answer.
+pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most connections at one moment; further ones wait until one is closed.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// How long open connections may go on after a stop was asked for. Together with the engine's own
+/// [`DRAIN_MAX`](crate::engine::DRAIN_MAX) it stays below the 20 seconds that a stop may take.
+const DRAIN: Duration = Duration::from_secs(5);
+
 impl Limits {
-    /// What the service uses. Vonage waits 15 seconds for the answer to a webhook, and its own retry is
-    /// better than an answer that comes too late, so a request has ten. The drain and the engine's own
-    /// ([`crate::engine::DRAIN_MAX`]) together stay below the 20 seconds that a stop may take.
+    /// What the service uses.
     pub const SERVICE: Self = Self {
-        head: Duration::from_secs(10),
-        request: Duration::from_secs(10),
-        unread: Duration::from_secs(30),
-        connections: 4_096,
-        drain: Duration::from_secs(5),
+        head: HEADER_TIMEOUT,
+        request: REQUEST_TIMEOUT,
+        unread: UNREAD_TIMEOUT,
+        connections: CONNECTIONS_MAX,
+        drain: DRAIN,
     };
 }
 
