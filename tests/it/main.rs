@@ -1,6 +1,5 @@
 //! Every test that looks at callout from the outside, in one program.
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
