@@ -1,8 +1,8 @@
 //! Acknowledge links: a token that belongs to one attempt and that nobody can guess.
 //!
 //! A token names its alert and attempt and carries 128 bits of an HMAC over them. Nothing of it is
-//! kept, so a stolen list of alerts opens no link: only the key does, which is made once for each
-//! installation. Whether the alert can still be answered is for the machine to say.
+//! kept, not even hashed. The key comes from a secret of the store and one of the configuration, so that a
+//! stolen database or backup opens no link. Whether the alert can still be answered is for the machine to say.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,9 +18,11 @@ pub struct LinkKey(hmac::Key);
 const TAG_BYTES: usize = 16;
 
 impl LinkKey {
-    /// The key from its 256 secret bits.
-    pub fn new(secret: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    /// The key from two secrets that are kept in different places, so that neither opens a link alone: one
+    /// of the store, one of the configuration.
+    pub fn new(of_store: &[u8; 32], of_configuration: &[u8; 32]) -> Self {
+        let mixed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, of_store), of_configuration);
+        Self(hmac::Key::new(hmac::HMAC_SHA256, mixed.as_ref()))
     }
 
     /// The token of an attempt.
@@ -105,13 +107,14 @@ mod tests {
 
     #[test]
     fn a_token_opens_its_own_attempt_only() {
-        let key = LinkKey::new(&[7; 32]);
+        let key = LinkKey::new(&[7; 32], &[1; 32]);
         let (alert, other) = (AlertId::from_bits(1), AlertId::from_bits(2));
         let token = key.token(alert, AlertNumber(5), 3);
         assert_eq!(token.to_string().parse(), Ok(token.clone()));
         assert!(key.opens(&token, alert));
         assert!(!key.opens(&token, other));
-        assert!(!LinkKey::new(&[8; 32]).opens(&token, alert));
+        assert!(!LinkKey::new(&[8; 32], &[1; 32]).opens(&token, alert), "another store");
+        assert!(!LinkKey::new(&[7; 32], &[2; 32]).opens(&token, alert), "another configuration");
         let next_attempt = Token { attempt: 4, ..token };
         assert!(!key.opens(&next_attempt, alert));
     }
@@ -126,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_token_does_not_show_itself_in_logs() {
-        let token = LinkKey::new(&[7; 32]).token(AlertId::from_bits(1), AlertNumber(5), 3);
+        let token = LinkKey::new(&[7; 32], &[1; 32]).token(AlertId::from_bits(1), AlertNumber(5), 3);
         assert_eq!(format!("{token:?}"), "Token(5-3-[secret])");
     }
 }

@@ -45,12 +45,23 @@ pub enum Word {
     Link,
     /// What people on a phone call the alert.
     Code,
+    /// The acknowledge link of the message; empty where the service does not know its public address. For a
+    /// WhatsApp template, which nothing can follow.
+    AcknowledgeLink,
 }
 
 impl Word {
     /// Every word.
-    pub const ALL: [Self; 7] =
-        [Self::User, Self::Message, Self::Severity, Self::Policy, Self::Source, Self::Link, Self::Code];
+    pub const ALL: [Self; 8] = [
+        Self::User,
+        Self::Message,
+        Self::Severity,
+        Self::Policy,
+        Self::Source,
+        Self::Link,
+        Self::Code,
+        Self::AcknowledgeLink,
+    ];
 
     /// The word as it is written.
     pub const fn name(self) -> &'static str {
@@ -62,6 +73,7 @@ impl Word {
             Self::Source => "source",
             Self::Link => "link",
             Self::Code => "code",
+            Self::AcknowledgeLink => "acknowledge_link",
         }
     }
 }

@@ -45,14 +45,15 @@ pub enum Applied {
     /// The alert is as it was.
     Stayed(Arc<Alert>, Ignored),
     /// The request had been made before; the alert was this then.
-    Replayed(Arc<Alert>),
+    Replayed(Replay),
 }
 
 impl Applied {
     /// The alert, where the event had its effect or is harmless without one.
     pub(super) fn or_harmless(self, harmless: Ignored) -> Result<Arc<Alert>, Error> {
         match self {
-            Self::Moved(alert) | Self::Replayed(alert) => Ok(alert),
+            Self::Moved(alert) => Ok(alert),
+            Self::Replayed(replay) => Ok(replay.alert),
             Self::Stayed(alert, ignored) if ignored == harmless => Ok(alert),
             Self::Stayed(_, ignored) => Err(Error::Impossible(ignored)),
         }
@@ -97,7 +98,7 @@ impl Engine {
             if let Some(request) = request
                 && let Some(replay) = self.0.store.claimed(&request.key).await?
             {
-                return Ok(Applied::Replayed(request.same(replay)?.alert));
+                return Ok(Applied::Replayed(request.same(replay)?));
             }
             let Some(seen) = self.0.store.get(id).await? else { return Err(Error::NoSuchAlert) };
             let now = self.0.clock.now();
@@ -120,7 +121,7 @@ impl Engine {
                     return Ok(Applied::Moved(stored.alert));
                 }
                 Update::Replayed(replay) => match request {
-                    Some(request) => return Ok(Applied::Replayed(request.same(replay)?.alert)),
+                    Some(request) => return Ok(Applied::Replayed(request.same(replay)?)),
                     None => return Err(Error::Contended),
                 },
                 Update::Stale => turn = planned.turn,

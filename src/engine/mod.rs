@@ -106,6 +106,8 @@ pub struct Parts {
     pub chance: Arc<dyn Chance>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// A secret that is not kept in the store; acknowledge links need it and one that is.
+    pub link_secret: [u8; 32],
     /// What can be changed while the engine runs.
     pub settings: Settings,
 }
@@ -157,10 +159,10 @@ impl fmt::Debug for Engine {
 impl Engine {
     /// Takes up where the store left off, and begins to work.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, sender, clock, chance, metrics, settings } = parts;
+        let Parts { store, sender, clock, chance, metrics, link_secret, settings } = parts;
         let mut proposed = [0; 32];
         chance.fill(&mut proposed);
-        let link_key = LinkKey::new(&store.secret("acknowledge-links", proposed).await?);
+        let link_key = LinkKey::new(&store.secret("acknowledge-links", proposed).await?, &link_secret);
         let engine = Self(Arc::new(Shared {
             store,
             sender,

@@ -106,7 +106,8 @@ impl Engine {
                 Insert::Open(open) => {
                     drop((guard, planned.turn));
                     match self.apply(open, &Event::Repeated, request).await? {
-                        Applied::Moved(alert) | Applied::Replayed(alert) => return Ok(Raising::Repeated(alert)),
+                        Applied::Moved(alert) => return Ok(Raising::Repeated(alert)),
+                        Applied::Replayed(replay) => return Ok(Raising::from(replay)),
                         Applied::Stayed(_, Ignored::NotOpen) => {}
                         Applied::Stayed(_, ignored) => return Err(Error::Impossible(ignored)),
                     }

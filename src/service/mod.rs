@@ -8,6 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance::{Chance, SystemChance};
@@ -128,6 +129,7 @@ impl Service {
             clock,
             chance,
             metrics: Arc::new(Metrics::new()),
+            link_secret: link_secret(config),
             settings: engine_settings(config),
         })
         .await?;
@@ -220,6 +222,17 @@ fn vonage_settings(config: &Config) -> Result<vonage::Settings, Error> {
         },
         time_limits: TimeLimits::SERVICE,
     })
+}
+
+/// Every node has the private key and no stranger does. Links that were sent before another key was put in
+/// its place do not open after the next start.
+fn link_secret(config: &Config) -> [u8; 32] {
+    let mut secret = [0; 32];
+    let hash = digest::digest(&digest::SHA256, config.vonage.private_key.reveal().as_bytes());
+    for (byte, from) in secret.iter_mut().zip(hash.as_ref()) {
+        *byte = *from;
+    }
+    secret
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {

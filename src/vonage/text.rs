@@ -61,6 +61,7 @@ fn value(outbound: &Outbound, word: Word) -> Cow<'_, str> {
         Word::Source => Cow::Borrowed(raised.source.as_deref().unwrap_or_default()),
         Word::Link => Cow::Borrowed(raised.link.as_deref().unwrap_or_default()),
         Word::Code => Cow::Owned(outbound.code.to_string()),
+        Word::AcknowledgeLink => Cow::Borrowed(outbound.link.as_deref().unwrap_or_default()),
     }
 }
 

@@ -52,6 +52,7 @@ impl Stage {
             clock: Arc::<SteadyClock>::clone(&clock),
             chance: Arc::new(SeededChance::new(clock.now().as_millis().unsigned_abs())),
             metrics: Arc::new(Metrics::new()),
+            link_secret: [7; 32],
             settings: settings.clone(),
         };
         let engine = Engine::start(parts).await.unwrap();

@@ -222,6 +222,17 @@ fn messenger_is_told_what_its_messages_are_for_where_somebody_said_so() {
 }
 
 #[test]
+fn a_whatsapp_template_can_carry_the_acknowledge_link() {
+    let wording = approved(&["{{ message }}", "{{ acknowledge_link }}"], &[]);
+    let linked = worded(with_link(attempt(Channel::Whatsapp), LINK), wording.clone());
+    let parameters = &messages_json(&linked, &senders())["template"]["parameters"];
+    assert_eq!(*parameters, json!(["Main server is down", LINK]));
+    let unlinked = worded(attempt(Channel::Whatsapp), wording);
+    let parameters = &messages_json(&unlinked, &senders())["template"]["parameters"];
+    assert_eq!(*parameters, json!(["Main server is down", "-"]), "Meta refuses an empty parameter");
+}
+
+#[test]
 fn on_dispatch_nothing_stands_beside_the_text_that_nobody_asked_for() {
     for channel in [Channel::Messenger, Channel::ViberService, Channel::Whatsapp, Channel::Sms] {
         let message = dispatch_message(&workflow(channel), &senders());

@@ -204,7 +204,7 @@ fn what_is_filled_into_a_template_is_never_a_template() {
     let value_of = |word: Word| match word {
         Word::Message => "{{ user }}".into(),
         Word::User => "Tony".into(),
-        Word::Severity | Word::Policy | Word::Source | Word::Link | Word::Code => "".into(),
+        Word::Severity | Word::Policy | Word::Source | Word::Link | Word::Code | Word::AcknowledgeLink => "".into(),
     };
     let wording = config.policies.first().plan.wording();
     assert_eq!(wording.text(Channel::Sms).render(value_of), "[Tony]: {{ user }}");
