@@ -26,6 +26,8 @@ pub(crate) use vonage::{FakeVonage, Mood, Sent, client_ref};
 
 use crate::engine_frail::Frail;
 
+/// Set to a level, it makes the stories log as the service would; `strangers/privacy.rs` reads what they say.
+pub(crate) const LOG_OF_THE_STORIES: &str = "CALLOUT_TEST_LOG";
 /// How long a test waits for a state that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The API key of every test.
@@ -121,6 +123,9 @@ impl Setup {
     }
 
     pub(crate) async fn start(self) -> Callout {
+        if let Some(level) = Environment::of_process().get(LOG_OF_THE_STORIES) {
+            callout::telemetry::begin(Some(level), callout::telemetry::Format::Text);
+        }
         let vonage = FakeVonage::start().await;
         let file = self.file(&vonage.url());
         let config = read(&file);

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::client;
 use super::program::Program;
 use crate::config::TEST_ONLY_PRIVATE_KEY;
+use crate::harness::{ANNS_NUMBER, KEY, LOG_OF_THE_STORIES, TONYS_NUMBER, TONYS_PSID};
 
 /// The key that may do everything, from the environment.
 const THE_ONE: &str = "planted-key-of-the-chief-7f3a";
@@ -254,5 +255,23 @@ async fn without_a_signature_secret_each_start_says_so_loudly() {
         let said = program.stop().await;
         let loud = said.lines().any(|line| line.contains("WARN") && line.contains("webhooks are NOT verified"));
         assert!(loud, "start {start}:\n{said}");
+    }
+}
+
+#[test]
+fn all_stories_of_the_front_door_together_put_nothing_private_into_the_log() {
+    let stories = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["http_", "--test-threads=2"])
+        .env(LOG_OF_THE_STORIES, "trace")
+        .output()
+        .unwrap();
+    assert!(stories.status.success(), "{}", String::from_utf8_lossy(&stories.stdout));
+    let log = String::from_utf8_lossy(&stories.stderr);
+    let n_alerts = log.lines().filter(|line| line.contains("event=\"raised\"")).count();
+    assert!(n_alerts > 100, "only {n_alerts} alerts were told of");
+    let message = "Main server is down";
+    for private in [KEY, TONYS_PSID, TONYS_NUMBER, ANNS_NUMBER, message, "PRIVATE KEY"] {
+        let leaks: Vec<&str> = log.lines().filter(|line| line.contains(private)).take(3).collect();
+        assert!(leaks.is_empty(), "{private} stands in the log:\n{}", leaks.join("\n"));
     }
 }
