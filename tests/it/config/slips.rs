@@ -317,7 +317,7 @@ const WORDINGS: &[Slip] = &[
         "store:",
         "text: { default: \"{{ host }}\", smss: \"x\" }\nstore:",
         &[
-            "3:18: `default` has the unknown word `host` (the words are user, message, severity, policy, source, link and code)",
+            "3:18: `default` has the unknown word `host` (the words are user, message, severity, policy, source, link, code and acknowledge_link)",
             "3:32: `smss` is not a key of `text` (did you mean `sms`?)",
         ],
     ),
@@ -327,7 +327,7 @@ const WORDINGS: &[Slip] = &[
         &[
             "3:1: `locale` is missing (for example en_GB)",
             "3:28: `name` must be one word",
-            "3:54: a parameter has the unknown word `` (the words are user, message, severity, policy, source, link and code)",
+            "3:54: a parameter has the unknown word `` (the words are user, message, severity, policy, source, link, code and acknowledge_link)",
             "3:74: `ack` is not a button (the buttons are acknowledge, next and resolve)",
             "3:79: `shout` is not a button (the buttons are acknowledge, next and resolve)",
         ],
