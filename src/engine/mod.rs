@@ -298,8 +298,8 @@ impl Engine {
 
     /// Lets one at a time work on an alert in this process. Others' alerts rarely share the lock.
     async fn turnstile(&self, id: AlertId) -> Option<MutexGuard<'_, ()>> {
-        let index = usize::try_from(id.to_bits() % 4_093).unwrap_or(0);
-        match self.0.turnstiles.get(index) {
+        let index = u128::try_from(TURNSTILES).ok().and_then(|n_locks| usize::try_from(id.to_bits() % n_locks).ok());
+        match self.0.turnstiles.get(index?) {
             Some(turnstile) => Some(turnstile.lock().await),
             None => None,
         }
