@@ -5,6 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`timestamp`], [`id`], [`contact`] | values that cannot be wrong |
+//! | [`hash`] | the one hash |
 //! | [`wording`] | how messages are worded |
 //! | [`escalation`] | the core: one pure function that decides everything |
 //! | [`clock`], [`chance`], [`sender`], [`incoming`] | the small ports: time, chance, what goes out, what comes back |
@@ -25,6 +26,7 @@ pub mod config;
 pub mod contact;
 pub mod engine;
 pub mod escalation;
+pub mod hash;
 pub mod http;
 pub mod id;
 pub mod incoming;

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use aws_lc_rs::{constant_time, digest};
+use aws_lc_rs::constant_time;
 
 use super::problem::{Place, Report, quoted};
 use super::secret::Secret;
@@ -21,6 +21,7 @@ use super::section::{Given, Section, Written, text};
 use super::tree::Node;
 use super::{setting, suggestion, user};
 use crate::escalation::Acknowledgement;
+use crate::hash::sha256;
 
 /// The fewest characters of an API key that withstands guessing.
 pub const API_KEY_CHARS_ADVISED: usize = 16;
@@ -86,9 +87,7 @@ pub struct KeyHash([u8; 32]);
 impl KeyHash {
     /// The hash of a key.
     pub fn of(key: &str) -> Self {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
-        Self(hash)
+        Self(sha256(key.as_bytes()))
     }
 
     /// The hash that is written out in 64 hexadecimal digits.

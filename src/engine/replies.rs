@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
-
 use crate::escalation::{Alert, Attempt, Event, Intent, Reply};
+use crate::hash::sha256;
 use crate::id::{AlertId, AttemptNumber, ProviderId, ShortCode};
 use crate::incoming::InboundMessage;
 use crate::store::{ClaimKey, StatusFilter};
@@ -96,11 +95,7 @@ impl Engine {
 /// A reply that is delivered a second time must not be taken for an answer to the next alert, which is
 /// the newest one by then. So it is claimed like a request with an idempotency key.
 fn once(message: &ProviderId) -> Request {
-    let name = format!("inbound message {message}");
-    let mut hash = [0; 32];
-    for (byte, from) in hash.iter_mut().zip(digest::digest(&digest::SHA256, name.as_bytes()).as_ref()) {
-        *byte = *from;
-    }
+    let hash = sha256(format!("inbound message {message}").as_bytes());
     Request { key: ClaimKey(hash), fingerprint: hash }
 }
 

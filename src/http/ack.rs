@@ -13,11 +13,11 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::engine;
 use crate::escalation::{Alert, Status, Via};
+use crate::hash::sha256;
 use crate::id::AttemptNumber;
 use crate::link::Token;
 
 use super::App;
-use super::auth::sha256;
 use super::problem::Problem;
 
 /// Nothing is loaded, nothing is run, nothing is framed; the one form goes back to where it came from.

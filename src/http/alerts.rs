@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use crate::engine::{Raising, Request};
 use crate::escalation::{Alert, Via};
+use crate::hash::sha256;
 use crate::id::AttemptNumber;
 use crate::store::{ClaimKey, Page, StatusFilter};
 
 use super::App;
-use super::auth::{Caller, sha256};
+use super::auth::Caller;
 use super::extract::{ALERT_BODY_MAX, AlertPath, Body, Fields, Query, object};
 use super::new_alert;
 use super::problem::{FieldError, Problem};

@@ -13,7 +13,6 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest;
 use axum::extract::{ConnectInfo, OriginalUri, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
@@ -121,15 +120,6 @@ impl Origin {
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
         }))
     }
-}
-
-/// SHA-256 of some bytes.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    for (byte, from) in hash.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()) {
-        *byte = *from;
-    }
-    hash
 }
 
 /// Lets a request through that needs no key, or that carries one which may do what it asks for. It judges

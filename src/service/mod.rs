@@ -8,7 +8,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance::{Chance, SystemChance};
@@ -16,6 +15,7 @@ use crate::clock::{Clock, system_now};
 use crate::config::{ApiKey, Config, Secret, StoreChoice};
 use crate::contact::Channel;
 use crate::engine::{self, Engine, Parts};
+use crate::hash::sha256;
 use crate::http::{self, App, Keys, Limits};
 use crate::metrics::Metrics;
 use crate::sender::Sender;
@@ -227,12 +227,7 @@ fn vonage_settings(config: &Config) -> Result<vonage::Settings, Error> {
 /// Every node has the private key and no stranger does. Links that were sent before another key was put in
 /// its place do not open after the next start.
 fn link_secret(config: &Config) -> [u8; 32] {
-    let mut secret = [0; 32];
-    let hash = digest::digest(&digest::SHA256, config.vonage.private_key.reveal().as_bytes());
-    for (byte, from) in secret.iter_mut().zip(hash.as_ref()) {
-        *byte = *from;
-    }
-    secret
+    sha256(config.vonage.private_key.reveal().as_bytes())
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {

@@ -14,12 +14,12 @@ use std::fmt;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::hash::sha256;
 use crate::timestamp::Timestamp;
 
 /// The most bytes of a token. Vonage's have about 600.
@@ -212,7 +212,7 @@ fn signed_claims(token: &str, secret: &SignatureSecret) -> Option<Result<Claims,
 /// The lower-case hexadecimal SHA-256 of a body.
 pub fn hash(body: &[u8]) -> String {
     let mut text = String::with_capacity(64);
-    for byte in digest(&SHA256, body).as_ref() {
+    for byte in sha256(body) {
         for half in [byte >> 4, byte & 15] {
             text.extend(char::from_digit(u32::from(half), 16));
         }

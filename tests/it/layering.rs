@@ -21,10 +21,11 @@ struct Row {
 
 /// A module may use itself and what its row lists. `engine` and `http` see the store as a trait, so
 /// they may not name the stores themselves ([`HIDDEN`]).
-const TABLE: [Row; 21] = [
+const TABLE: [Row; 22] = [
     Row { module: "timestamp", may_use: &[] },
     Row { module: "id", may_use: &["timestamp"] },
     Row { module: "contact", may_use: &[] },
+    Row { module: "hash", may_use: &[] },
     Row { module: "wording", may_use: &["contact"] },
     Row { module: "escalation", may_use: &["timestamp", "id", "contact", "wording"] },
     Row { module: "clock", may_use: &["timestamp"] },
@@ -33,11 +34,11 @@ const TABLE: [Row; 21] = [
     Row { module: "metrics", may_use: &[] },
     Row { module: "sender", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "incoming", may_use: &["timestamp", "id", "contact", "escalation"] },
-    Row { module: "store", may_use: &["timestamp", "id", "contact", "wording", "escalation", "incoming"] },
-    Row { module: "config", may_use: &["timestamp", "id", "contact", "wording", "escalation"] },
+    Row { module: "store", may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "incoming"] },
+    Row { module: "config", may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation"] },
     Row {
         module: "vonage",
-        may_use: &["timestamp", "id", "contact", "wording", "escalation", "sender", "incoming", "clock"],
+        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "sender", "incoming", "clock"],
     },
     Row {
         module: "engine",
@@ -45,6 +46,7 @@ const TABLE: [Row; 21] = [
             "timestamp",
             "id",
             "contact",
+            "hash",
             "escalation",
             "clock",
             "chance",
@@ -61,6 +63,7 @@ const TABLE: [Row; 21] = [
             "timestamp",
             "id",
             "contact",
+            "hash",
             "escalation",
             "clock",
             "incoming",

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::contact::{Address, Channel};
 use crate::escalation::{Backend, Condition, Confirm, Leg, Plan, Step};
+use crate::hash::sha256;
 use crate::wording::Wording;
 
 use super::forms::{Form, InFull, List, Maybe, Text};
@@ -43,9 +43,7 @@ pub fn write_plan(plan: &Plan) -> Result<StoredPlan, Error> {
         confirm: plan.confirm(),
     };
     let record = serde_json::to_string(&written)?;
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, record.as_bytes()).as_ref());
-    Ok(StoredPlan { hash: PlanHash(hash), record })
+    Ok(StoredPlan { hash: PlanHash(sha256(record.as_bytes())), record })
 }
 
 /// Reads the record of a plan.
