@@ -296,7 +296,7 @@ pub struct Entry {
 
 /// What can stand in a timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names are the events of the API, one meaning each, listed in the README")]
+#[expect(missing_docs, reason = "the names are the events of the API, one meaning each, listed in docs/reference.md")]
 pub enum Happening {
     Raised,
     Repeated,

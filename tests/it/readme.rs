@@ -1,5 +1,7 @@
-//! The README says what is true: its files load, its commands exist, its limits are the source's, and
-//! every name that the API can show is explained.
+//! The README and docs/ say what is true: their files load, their commands exist, their links lead
+//! somewhere, the limits are the source's, and every name that the API can show is explained.
+//!
+//! What has a name (keys, variables, calls, metrics, limits) is told in one place: docs/reference.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,6 +14,7 @@ use callout::escalation::Happening;
 use crate::config::TEST_ONLY_PRIVATE_KEY;
 
 const README: &str = include_str!("../../README.md");
+const REFERENCE: &str = include_str!("../../docs/reference.md");
 const GATE: &str = include_str!("../../.ci/run");
 
 /// Limits that nobody meets from outside, and why they are not in the tables.
@@ -46,12 +49,32 @@ fn blocks(markdown: &str) -> Vec<Block> {
             (None, None) => {}
         }
     }
-    assert!(open.is_none(), "a block of the README is never closed");
+    assert!(open.is_none(), "a block is never closed");
     blocks
 }
 
+/// Every page that users read, by its path from the project's folder.
+fn pages() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut names: Vec<String> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned).into();
+    for entry in std::fs::read_dir(root.join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+            names.push(format!("docs/{name}"));
+        }
+    }
+    names.sort();
+    assert!(names.len() > 7, "the pages are found");
+    let read = |name: String| {
+        let text = std::fs::read_to_string(root.join(&name)).unwrap();
+        (name, text)
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// A section of the reference.
 fn section(title: &str) -> &'static str {
-    let (_, after) = README.split_once(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("no section {title}"));
+    let (_, after) = REFERENCE.split_once(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("no section {title}"));
     after.split("\n## ").next().unwrap()
 }
 
@@ -70,7 +93,7 @@ fn code_spans(text: &str) -> Vec<&str> {
 
 /// The rows of the table under a heading whose first cell is one code span, by that span.
 fn names_in_table(heading: &str) -> BTreeMap<&'static str, Vec<&'static str>> {
-    let (_, after) = README.split_once(heading).unwrap_or_else(|| panic!("no table {heading}"));
+    let (_, after) = REFERENCE.split_once(heading).unwrap_or_else(|| panic!("no table {heading}"));
     let table = after.split("\n\n").next().unwrap();
     let named = rows(table).into_iter().filter_map(|cells| {
         let name = cells.first()?.strip_prefix('`')?.strip_suffix('`')?;
@@ -137,13 +160,14 @@ fn load(text: &str) {
     };
     let loaded = parse(Path::new("callout.yaml"), text.as_bytes(), &overrides, &environment, &read_file);
     if let Err(problems) = loaded {
-        panic!("a file of the README does not load:\n{problems}\n\n{text}");
+        panic!("a file of the pages does not load:\n{problems}\n\n{text}");
     }
 }
 
 #[test]
-fn every_configuration_in_the_readme_loads() {
-    let (configuration, whole) = (blocks(section("Configuration")), blocks(README));
+fn every_configuration_in_the_pages_loads() {
+    let configuration = blocks(section("Configuration"));
+    let whole: Vec<Block> = pages().iter().flat_map(|(_, text)| blocks(text)).collect();
     let is_configuration = |block: &&Block| block.language == "yaml" || block.language == "json";
     let of_section: Vec<&Block> = configuration.iter().filter(is_configuration).collect();
     assert!(of_section.len() >= 3, "both forms and the wording are shown");
@@ -179,7 +203,7 @@ fn every_key_of_the_native_form_is_explained() {
     let all: Vec<String> = all.collect();
     assert!(all.len() > 14, "the keys are found");
     for key in all {
-        assert!(explained.contains(&&*key), "the README does not explain the key `{key}`");
+        assert!(explained.contains(&&*key), "docs/reference.md does not explain the key `{key}`");
     }
 }
 
@@ -197,7 +221,7 @@ fn every_variable_is_in_the_table_and_every_variable_in_the_table_is_read() {
         .filter(|text| text.starts_with("CALLOUT_"))
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
         .collect();
-    assert_eq!(told, read, "left: the README, right: the source");
+    assert_eq!(told, read, "left: docs/reference.md, right: the source");
 }
 
 // Commands
@@ -209,11 +233,11 @@ fn printed(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The command lines of the README that call callout, from the name of the command on.
-fn command_lines() -> Vec<String> {
-    let shell = blocks(README);
+/// The command lines of a page that call callout, from the name of the command on.
+fn command_lines(page: &str) -> Vec<String> {
+    let shell = blocks(page);
     let lines = shell.iter().filter(|block| block.language == "sh").flat_map(|block| block.text.lines());
-    let spans = README.lines().filter(|line| !line.trim_start().starts_with("```")).flat_map(code_spans);
+    let spans = page.lines().filter(|line| !line.trim_start().starts_with("```")).flat_map(code_spans);
     lines
         .chain(spans)
         .filter_map(|line| {
@@ -226,7 +250,7 @@ fn command_lines() -> Vec<String> {
 }
 
 #[test]
-fn every_command_and_flag_in_the_readme_exists() {
+fn every_command_and_flag_in_the_pages_exists() {
     let help = printed(&["--help"]);
     let commands: BTreeSet<&str> = help
         .lines()
@@ -235,18 +259,23 @@ fn every_command_and_flag_in_the_readme_exists() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    let lines = command_lines();
-    assert!(lines.len() > 10, "the README shows commands");
-    for line in &lines {
-        let command = line.split_whitespace().next().unwrap();
-        assert!(commands.contains(command), "there is no `callout {command}` (in `callout {line}`)");
-        let help = printed(&[command, "--help"]);
-        for flag in line.split_whitespace().filter(|word| word.starts_with("--")) {
-            assert!(help.contains(flag), "`callout {command}` has no {flag}");
+    assert!(command_lines(README).len() > 10, "the README shows commands");
+    let helps: BTreeMap<&str, String> =
+        commands.iter().map(|command| (*command, printed(&[command, "--help"]))).collect();
+    for (page, text) in pages() {
+        for line in command_lines(&text) {
+            let command = line.split_whitespace().next().unwrap();
+            let help = helps.get(command);
+            let help = help.unwrap_or_else(|| panic!("{page}: there is no `callout {command}` (in `callout {line}`)"));
+            for flag in line.split_whitespace().filter(|word| word.starts_with("--")) {
+                let flag = flag.split('=').next().unwrap();
+                assert!(help.contains(flag), "{page}: `callout {command}` has no {flag}");
+            }
         }
     }
-    let explained: BTreeSet<&str> = lines.iter().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(explained, commands, "left: the README, right: --help");
+    let of_reference = command_lines(REFERENCE);
+    let explained: BTreeSet<&str> = of_reference.iter().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(explained, commands, "left: docs/reference.md, right: --help");
     let table = section("Command line");
     for row in rows(table).iter().filter(|row| row[0].starts_with("`callout ")) {
         let command = row[0].trim_matches('`').split_whitespace().nth(1).unwrap();
@@ -273,24 +302,33 @@ fn the_first_screen_has_the_two_commands_and_the_gate_runs_the_second() {
     assert_eq!(of_gate, ["cargo test --locked"], "the gate runs the README's test command");
 }
 
+/// The name by which a link reaches a heading.
+fn anchor_of(heading: &str) -> String {
+    let title = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = title.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
+    kept.collect::<String>().replace(' ', "-")
+}
+
 #[test]
-fn every_file_that_the_readme_links_to_exists() {
-    let links = README.split("](").skip(1).filter_map(|after| after.split(')').next());
+fn every_link_of_the_pages_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut n_files = 0;
-    for link in links.filter(|link| !link.starts_with("http")) {
-        if let Some(anchor) = link.strip_prefix('#') {
-            let is_there = |line: &str| {
-                let title = line.trim_start_matches('#').trim().to_lowercase().replace(',', "").replace(' ', "-");
-                line.starts_with('#') && title == anchor
-            };
-            assert!(README.lines().any(is_there), "no heading for #{anchor}");
-        } else {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(link);
-            assert!(path.exists(), "{link} does not exist");
-            n_files += 1;
+    for (page, text) in pages() {
+        let links = text.split("](").skip(1).filter_map(|after| after.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+            let path = root.join(&page).parent().unwrap().join(file);
+            let path = if file.is_empty() { root.join(&page) } else { path };
+            assert!(path.exists(), "{page} links to {link}, which does not exist");
+            n_files += usize::from(!file.is_empty());
+            if let Some(anchor) = anchor {
+                let target = std::fs::read_to_string(&path).unwrap();
+                let has_it = target.lines().any(|line| line.starts_with('#') && anchor_of(line) == anchor);
+                assert!(has_it, "{page} links to {link}, but there is no such heading");
+            }
         }
     }
-    assert!(n_files > 5, "the README links to files");
+    assert!(n_files > 10, "the pages link to files");
 }
 
 // Names
@@ -298,7 +336,11 @@ fn every_file_that_the_readme_links_to_exists() {
 #[test]
 fn every_event_of_a_timeline_is_explained() {
     let told = names_in_table("| timeline `event` |");
-    assert_eq!(set(told.into_keys()), set(Happening::ALL.map(Happening::name)), "left: the README, right: the source");
+    assert_eq!(
+        set(told.into_keys()),
+        set(Happening::ALL.map(Happening::name)),
+        "left: docs/reference.md, right: the source"
+    );
 }
 
 #[test]
@@ -307,7 +349,7 @@ fn every_status_of_an_attempt_is_explained() {
     let names =
         text.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => \"")?.1.split('"').next());
     let told = names_in_table("| attempt `status` |");
-    assert_eq!(set(told.into_keys()), set(names), "left: the README, right: the source");
+    assert_eq!(set(told.into_keys()), set(names), "left: docs/reference.md, right: the source");
 }
 
 #[test]
@@ -324,7 +366,7 @@ fn every_problem_is_explained_with_its_status() {
         .map(|(name, cells)| (name.to_owned(), cells[1].to_owned()))
         .collect();
     assert!(known.len() > 10, "the problems are found in the source");
-    assert_eq!(told, known, "left: the README, right: the source");
+    assert_eq!(told, known, "left: docs/reference.md, right: the source");
 }
 
 /// The number of an HTTP status by its name in the source.
@@ -353,7 +395,7 @@ fn every_metric_is_listed() {
     let kept = text.split("registry.register(").skip(1).filter_map(|call| call.split('"').nth(1));
     let told = names_in_table("| name | counts |");
     let told = told.keys().map(|name| name.trim_start_matches("callout_").trim_end_matches("_total"));
-    assert_eq!(set(told), set(kept), "left: the README, right: the source");
+    assert_eq!(set(told), set(kept), "left: docs/reference.md, right: the source");
 }
 
 // Limits
@@ -428,7 +470,7 @@ fn every_limit_is_told_as_it_stands_in_the_source() {
         let expression = constants(text).find(|(known, _)| *known == name);
         let (_, expression) = expression.unwrap_or_else(|| panic!("src/{file} has no constant {name}"));
         let value = value_of(name, expression).unwrap_or_else(|| panic!("cannot read {name} = {expression}"));
-        assert_eq!(told_size(limit), value, "{name} of src/{file}; left: the README, right: the source");
+        assert_eq!(told_size(limit), value, "{name} of src/{file}; left: docs/reference.md, right: the source");
         told.insert((file.to_owned(), name.to_owned()));
     }
     assert!(told.len() > 50, "the tables are found");
@@ -442,7 +484,7 @@ fn every_limit_is_told_as_it_stands_in_the_source() {
         .filter(|(key, _)| !told.contains(key) && !not_shown.contains(key))
         .map(|((file, name), expression)| format!("`{file}` `{name}` = {expression}"))
         .collect();
-    assert!(missing.is_empty(), "the README does not tell of these limits:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "docs/reference.md does not tell of these limits:\n{}", missing.join("\n"));
     for key in &not_shown {
         let is_there = sources.get(&key.0).is_some_and(|text| constants(text).any(|(name, _)| name == key.1));
         assert!(is_there, "there is no {} in src/{}", key.1, key.0);
