@@ -44,6 +44,7 @@ struct Shelves {
     newest_number: u64,
     by_number: HashMap<AlertNumber, AlertId>,
     open_keys: HashMap<Box<str>, AlertId>,
+    unresolved: HashMap<Box<str>, BTreeSet<AlertNumber>>,
     armed: BTreeMap<AlertId, Armed>,
     messages: HashMap<ProviderId, AttemptRef>,
     reached: HashMap<(Channel, Box<str>), BTreeSet<AlertNumber>>,
@@ -174,6 +175,12 @@ impl Store for MemoryStore {
         Ok(ids.filter(has_status).take(limit).copied().collect())
     }
 
+    async fn find_key(&self, key: &str, limit: usize) -> Result<Vec<AlertId>, Error> {
+        let shelves = self.shelves();
+        let numbers = shelves.unresolved.get(key).into_iter().flatten().rev();
+        Ok(numbers.filter_map(|number| shelves.by_number.get(number)).take(limit).copied().collect())
+    }
+
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
         let mut shelves = self.shelves();
         shelves.last_parked += 1;
@@ -271,6 +278,7 @@ impl Shelves {
     }
 
     fn keep_open_key(&mut self, seen: Option<&Alert>, alert: &Alert) {
+        self.keep_unresolved(alert);
         if let Some(key) = findable::open_key(alert) {
             // An exhausted alert that is acknowledged after all has its key back, unless a newer alert
             // took it in the meantime.
@@ -279,6 +287,18 @@ impl Shelves {
             && self.open_keys.get(key) == Some(&alert.id())
         {
             self.open_keys.remove(key);
+        }
+    }
+
+    fn keep_unresolved(&mut self, alert: &Alert) {
+        let (Some(key), number) = (&alert.raised.dedup_key, alert.raised.number) else { return };
+        if alert.status != Status::Resolved {
+            self.unresolved.entry(key.clone()).or_default().insert(number);
+        } else if let Some(numbers) = self.unresolved.get_mut(key) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.unresolved.remove(key);
+            }
         }
     }
 

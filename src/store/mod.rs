@@ -68,6 +68,10 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<AlertId>, Error>;
 
+    /// Alerts with this dedup key that are not resolved, newest first: the one that posting the same problem
+    /// again would find, and those that are exhausted.
+    async fn find_key(&self, key: &str, limit: usize) -> Result<Vec<AlertId>, Error>;
+
     /// Keeps a webhook that no attempt is known for yet, under the id by which it may be found later.
     /// The oldest are forgotten beyond [`PARKED_MAX`].
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error>;

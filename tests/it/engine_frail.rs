@@ -215,6 +215,10 @@ impl Store for Frail {
         self.around(Call::Other, self.inner.find_address(channel, address, statuses, limit)).await
     }
 
+    async fn find_key(&self, key: &str, limit: usize) -> Result<Vec<AlertId>, Error> {
+        self.around(Call::Other, self.inner.find_key(key, limit)).await
+    }
+
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
         self.around(Call::Park, self.inner.park(id, incoming, now)).await
     }

@@ -19,7 +19,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::alerts::{
-    address, after, after_acknowledging, after_resolving, after_sending, alert, alert_with_key, at, provider_id,
+    address, after, after_acknowledging, after_everybody, after_resolving, after_sending, alert, alert_with_key, at,
+    provider_id,
 };
 
 /// A place for a database, gone when the test is over.
@@ -211,9 +212,25 @@ async fn a_database_of_a_newer_callout_is_refused_as_it_is() {
     place.tamper("PRAGMA user_version = 7");
     let before = fs::read(place.path()).unwrap();
     let error = place.refused();
-    assert!(matches!(error, OpenError::Newer { found: 7, known: 1, .. }), "{error:?}");
-    assert!(error.to_string().contains("was written by a newer callout (schema 7; this one knows up to 1)"), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 7, known: 2, .. }), "{error:?}");
+    assert!(error.to_string().contains("was written by a newer callout (schema 7; this one knows up to 2)"), "{error}");
     assert_eq!(fs::read(place.path()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn an_alert_that_was_exhausted_before_the_upgrade_is_found_by_its_key_after_it() {
+    let place = Place::new();
+    let store = place.open();
+    let exhausted = keep(&store, alert_with_key(1, "disk")).await;
+    replace(&store, &exhausted, after_everybody(&exhausted.alert)).await;
+    keep(&store, alert_with_key(2, "memory")).await;
+    store.close().await;
+    drop(store);
+    place.tamper("DROP INDEX spent_keys; ALTER TABLE states DROP COLUMN spent_key; PRAGMA user_version = 1");
+    let store = place.open();
+    assert_eq!(store.find_key("disk", 9).await.unwrap(), [alert(1).id()]);
+    assert_eq!(store.find_key("memory", 9).await.unwrap(), [alert(2).id()]);
+    keep(&store, alert_with_key(3, "disk")).await;
 }
 
 #[test]

@@ -160,7 +160,9 @@ pub(super) struct UpdateAlert {
 pub(super) enum KeyChange {
     /// Nothing.
     None,
-    /// It is free for a new alert.
+    /// It is free for a new alert, but whoever asks for its alerts still finds this one.
+    Spend,
+    /// It is free for a new alert, and leads here no more.
     Release,
     /// An exhausted alert was acknowledged after all: it has its key back, unless a newer alert has it.
     Regain,
@@ -168,10 +170,14 @@ pub(super) enum KeyChange {
 
 impl KeyChange {
     pub(super) fn between(seen: &Alert, next: &Alert) -> Self {
-        match (findable::open_key(seen), findable::open_key(next)) {
-            (Some(_), None) => Self::Release,
-            (None, Some(_)) => Self::Regain,
-            (Some(_), Some(_)) | (None, None) => Self::None,
+        if next.raised.dedup_key.is_none() {
+            return Self::None;
+        }
+        match (findable::open_key(seen), findable::open_key(next), next.status) {
+            (_, _, Status::Resolved) if seen.status != Status::Resolved => Self::Release,
+            (Some(_), None, _) => Self::Spend,
+            (None, Some(_), _) => Self::Regain,
+            (Some(_), Some(_), _) | (None, None, _) => Self::None,
         }
     }
 }
@@ -226,15 +232,20 @@ impl Deed for UpdateAlert {
 
 impl UpdateAlert {
     fn change_key(&self, books: &Books<'_>, number: i64) -> Result<(), Fault> {
+        let key = self.version.alert.raised.dedup_key.as_deref();
         match self.key {
             KeyChange::None => {}
+            KeyChange::Spend => {
+                let sql = "UPDATE states SET open_key = NULL, spent_key = ?2 WHERE number = ?1";
+                books.connection.prepare_cached(sql)?.execute(params![number, key])?;
+            }
             KeyChange::Release => {
-                let sql = "UPDATE states SET open_key = NULL WHERE number = ?1";
+                let sql = "UPDATE states SET open_key = NULL, spent_key = NULL WHERE number = ?1";
                 books.connection.prepare_cached(sql)?.execute([number])?;
             }
             KeyChange::Regain => {
+                // The spent key stays: it is how this alert is found if a newer one has the open key.
                 let sql = "UPDATE OR IGNORE states SET open_key = ?2 WHERE number = ?1";
-                let key = self.version.alert.raised.dedup_key.as_deref();
                 books.connection.prepare_cached(sql)?.execute(params![number, key])?;
             }
         }

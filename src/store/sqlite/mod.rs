@@ -167,6 +167,11 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn find_key(&self, key: &str, limit: usize) -> Result<Vec<AlertId>, Error> {
+        let key = Box::<str>::from(key);
+        self.readers.read(move |connection, _| rows::find_key(connection, &key, limit)).await
+    }
+
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
         let record = record::write_incoming(incoming).map_err(fault::unwritable_webhook)?;
         self.ask(Park { id: id.clone(), record, at: now, parked_max: self.parked_max }).await

@@ -224,6 +224,15 @@ pub(super) fn find_open(connection: &Connection, key: &str) -> Result<Option<Ale
     Ok(statement.query_row([key], alert_id).optional()?)
 }
 
+/// Either index answers alone: an alert has the key as an open one, as a spent one, or as both.
+const OF_A_KEY: &str = "SELECT id FROM states WHERE open_key = ?1 OR spent_key = ?1 ORDER BY number DESC LIMIT ?2";
+
+pub(super) fn find_key(connection: &Connection, key: &str, limit: usize) -> Result<Vec<AlertId>, Fault> {
+    let mut statement = connection.prepare_cached(OF_A_KEY)?;
+    let ids = statement.query_map(params![key, signed(limit)], alert_id)?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
 pub(super) fn parked(connection: &Connection, id: &ProviderId) -> Result<Vec<Incoming>, Fault> {
     let mut statement = connection.prepare_cached("SELECT record FROM parked WHERE id = ?1 ORDER BY place")?;
     let mut rows = statement.query([id.as_str()])?;
@@ -299,6 +308,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let connection = opening::open_writer(&directory.path().join("callout.db")).unwrap();
         assert_eq!(plan_of(&connection, ARMED), "SEARCH states USING COVERING INDEX armed (id>?)");
+        let of_a_key = plan_of(&connection, OF_A_KEY);
+        assert!(
+            of_a_key.contains("open_keys (open_key=?)") && of_a_key.contains("spent_keys (spent_key=?)"),
+            "{of_a_key}"
+        );
+        assert!(!of_a_key.contains("SCAN"), "{of_a_key}");
         let statuses =
             [StatusFilter::Escalating, StatusFilter::Acknowledged, StatusFilter::Exhausted, StatusFilter::Resolved];
         for status in statuses.map(Some).into_iter().chain([None]) {

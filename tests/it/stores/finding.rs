@@ -10,8 +10,8 @@ use callout::store::{Page, StatusFilter, Store};
 
 use super::{PARKED_MAX, keep, read, replace, webhook};
 use crate::alerts::{
-    address, after, after_acknowledging, after_everybody, after_resolving, after_sending, alert, at, begin, plan,
-    provider_id, raised,
+    address, after, after_acknowledging, after_everybody, after_resolving, after_sending, alert, alert_with_key, at,
+    begin, plan, provider_id, raised,
 };
 
 pub(super) async fn wake_ups_are_paged_in_the_order_of_ids(store: &Arc<dyn Store>) {
@@ -216,4 +216,32 @@ pub(super) async fn the_oldest_parked_webhooks_make_room(store: &Arc<dyn Store>)
     store.unpark(&provider_id("m-4")).await.unwrap();
     store.park(&provider_id("late"), &webhook(9), at(9)).await.unwrap();
     assert_eq!(store.parked(&provider_id("m-3")).await.unwrap(), [webhook(3)]);
+}
+
+pub(super) async fn a_key_leads_to_all_of_its_alerts_that_are_not_resolved(store: &Arc<dyn Store>) {
+    let found = async |key: &str, limit: usize| {
+        let ids = store.find_key(key, limit).await.unwrap();
+        (1..=9).filter(|number| ids.contains(&alert(*number).id())).collect::<Vec<u64>>()
+    };
+    assert_eq!(found("disk", 9).await, [0; 0], "nobody has the key");
+    keep(store, alert(9)).await;
+    let first = keep(store, alert_with_key(1, "disk")).await;
+    assert_eq!(found("disk", 9).await, [1], "it escalates");
+    let first = replace(store, &first, after_everybody(&first.alert)).await;
+    assert_eq!(found("disk", 9).await, [1], "nobody answered");
+    let second = keep(store, alert_with_key(2, "disk")).await;
+    keep(store, alert_with_key(3, "memory")).await;
+    assert_eq!(found("disk", 9).await, [1, 2]);
+    assert_eq!(found("disk", 1).await, [2], "the newest first");
+    let first = replace(store, &first, after_acknowledging(&first.alert)).await;
+    let second = replace(store, &second, after_acknowledging(&second.alert)).await;
+    assert_eq!(found("disk", 9).await, [1, 2], "answered, and still open");
+    replace(store, &second, after_resolving(&second.alert)).await;
+    assert_eq!(found("disk", 9).await, [1]);
+    replace(store, &first, after_resolving(&first.alert)).await;
+    let third = keep(store, alert_with_key(4, "disk")).await;
+    let third = replace(store, &third, after_everybody(&third.alert)).await;
+    replace(store, &third, after_resolving(&third.alert)).await;
+    assert_eq!(found("disk", 9).await, [0; 0], "it is over");
+    assert_eq!(found("memory", 9).await, [3]);
 }
