@@ -13,12 +13,14 @@
 //! | [`config`] | from a file, flags and the environment to values that cannot be wrong |
 //! | [`vonage`] | speaking Vonage: requests, answers, webhooks |
 //! | [`link`], [`metrics`] | acknowledge links, and what is counted |
+//! | [`alarm`] | what the people who run callout must be told |
 //! | [`engine`] | runs the machine: events in, effects out |
 //! | [`http`] | the front door |
 //! | [`sandbox`] | a stand-in for Vonage |
 //! | [`service`] | all of it wired together |
 //! | [`telemetry`], [`cli`] | logs, and the command line |
 
+pub mod alarm;
 pub mod chance;
 pub mod cli;
 pub mod clock;

@@ -24,6 +24,7 @@ pub struct Metrics {
     armed: Gauge,
     failing: Gauge<i64>,
     failed_tasks: Counter<u64, AtomicU64>,
+    alarms: Family<Labels, Counter>,
 }
 
 impl Metrics {
@@ -46,7 +47,9 @@ impl Metrics {
         registry.register("alerts_failing", "Alerts whose sends fail while nothing is accepted", failing.clone());
         let failed_tasks = Counter::default();
         registry.register("failures", "Work on an alert that failed inside callout", failed_tasks.clone());
-        Self { registry, alerts, sends, webhooks, ignored, waiting, armed, failing, failed_tasks }
+        let alarms = Family::<Labels, Counter>::default();
+        registry.register("alarms", "Alarms raised for the people who run callout", alarms.clone());
+        Self { registry, alerts, sends, webhooks, ignored, waiting, armed, failing, failed_tasks, alarms }
     }
 
     /// An alert was raised or changed its status.
@@ -67,6 +70,11 @@ impl Metrics {
     /// An event changed nothing.
     pub fn ignored(&self, reason: &'static str) {
         self.ignored.get_or_create(&vec![("reason", reason)]).inc();
+    }
+
+    /// An alarm was raised.
+    pub fn alarm(&self, alarm: &'static str) {
+        self.alarms.get_or_create(&vec![("alarm", alarm)]).inc();
     }
 
     /// Work on an alert failed inside callout.

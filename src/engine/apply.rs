@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::alarm::Alarm;
 use crate::escalation::{
     self, Alert, Attempt, Effect, Entry, Event, Happening, Ignored, Progress, Status, Verdict, step,
 };
@@ -203,6 +204,9 @@ impl Engine {
         };
         if before.status.name() != after.status.name() {
             metrics.alert_changed(after.status.name());
+            if after.status == Status::Exhausted {
+                self.0.alarms.raise(Alarm::AlertExhausted, Some(after.id()), self.now());
+            }
         }
         if before.repeats != after.repeats {
             metrics.alert_changed("repeated");

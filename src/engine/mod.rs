@@ -29,6 +29,7 @@ use tokio::sync::{Mutex, MutexGuard, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alarm::Alarms;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::contact::Channel;
@@ -75,6 +76,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
     metrics: Arc<Metrics>,
+    alarms: Arc<Alarms>,
     link_key: LinkKey,
     settings: ArcSwap<Settings>,
     turnstiles: Vec<Mutex<()>>,
@@ -106,6 +108,8 @@ pub struct Parts {
     pub chance: Arc<dyn Chance>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where the people who run callout are told.
+    pub alarms: Arc<Alarms>,
     /// A secret that is not kept in the store; acknowledge links need it and one that is.
     pub link_secret: [u8; 32],
     /// What can be changed while the engine runs.
@@ -159,7 +163,7 @@ impl fmt::Debug for Engine {
 impl Engine {
     /// Takes up where the store left off, and begins to work.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, sender, clock, chance, metrics, link_secret, settings } = parts;
+        let Parts { store, sender, clock, chance, metrics, alarms, link_secret, settings } = parts;
         let mut proposed = [0; 32];
         chance.fill(&mut proposed);
         let link_key = LinkKey::new(&store.secret("acknowledge-links", proposed).await?, &link_secret);
@@ -169,6 +173,7 @@ impl Engine {
             clock,
             chance,
             metrics,
+            alarms,
             link_key,
             newest_id: std::sync::Mutex::new(AlertId::from_bits(0)),
             turnstiles: std::iter::repeat_with(|| Mutex::new(())).take(TURNSTILES).collect(),
@@ -255,6 +260,11 @@ impl Engine {
     /// The moment now, by the engine's clock.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// Where the people who run callout are told of what they must know.
+    pub fn alarms(&self) -> &Arc<Alarms> {
+        &self.0.alarms
     }
 
     /// What is counted, with the figures that are read off brought up to date.

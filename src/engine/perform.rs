@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::alarm::Alarm;
 use crate::contact::Channel;
 use crate::escalation::{Alert, Event, Failure, Progress, Status, Step, Trouble, TroubleOutcome};
 use crate::id::{AlertId, AttemptNumber, AttemptRef, ProviderId};
@@ -170,17 +171,23 @@ impl Engine {
         let ended = self.0.outage.accepted(self.now());
         if let Some(since) = ended.since {
             tracing::info!(since = %since, "messages get through to Vonage again");
+            for alarm in Alarm::OF_VONAGE {
+                self.0.alarms.over(alarm, self.now());
+            }
         }
         self.wake_after_outage(ended.held);
     }
 
     fn tell_of_trouble(&self, id: AlertId, trouble: &SendTrouble) {
         match self.0.outage.tell(self.now()) {
-            Tell::GoesOn { since, n_failing } => tracing::error!(
-                alert.id = %id, since = %since, n_failing, cause = trouble.cause.name(), failure = %trouble.failure.in_words(),
-                "sends to Vonage fail; alerts are held where they are and tried again until they get through: {}",
-                advice(trouble)
-            ),
+            Tell::GoesOn { since, n_failing } => {
+                tracing::error!(
+                    alert.id = %id, since = %since, n_failing, cause = trouble.cause.name(), failure = %trouble.failure.in_words(),
+                    "sends to Vonage fail; alerts are held where they are and tried again until they get through: {}",
+                    advice(trouble)
+                );
+                self.0.alarms.raise(alarm(trouble.cause), None, self.now());
+            }
             Tell::Nothing => tracing::debug!(alert.id = %id, cause = trouble.cause.name(), "a send failed"),
         }
     }
@@ -215,6 +222,17 @@ fn defect() -> Answer {
         outcome: TroubleOutcome::Unknown,
         retry_after: None,
     })
+}
+
+/// What the operator is told when sends fail for this cause.
+fn alarm(cause: TroubleCause) -> Alarm {
+    match cause {
+        TroubleCause::Credentials => Alarm::VonageCredentialsRefused,
+        TroubleCause::Balance => Alarm::VonageBalance,
+        TroubleCause::RateLimit | TroubleCause::Provider | TroubleCause::Unreachable | TroubleCause::Ourselves => {
+            Alarm::VonageUnreachable
+        }
+    }
 }
 
 /// What the operator can do.

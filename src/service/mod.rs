@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::alarm::Alarms;
 use crate::chance::{Chance, SystemChance};
 use crate::clock::{Clock, system_now};
 use crate::config::{ApiKey, Config, Secret, StoreChoice};
@@ -122,13 +123,16 @@ impl Service {
         let api_key = the_one_key(config, chance.as_ref())?;
         let store = open(config)?;
         let sender = Arc::new(VonageSender::new(vonage_settings(config)?, system_now)?);
+        let metrics = Arc::new(Metrics::new());
+        let alarms = Arc::new(Alarms::new(Arc::clone(&metrics)));
         let outgoing: Arc<dyn Sender> = Arc::<VonageSender>::clone(&sender);
         let engine = Engine::start(Parts {
             store,
             sender: outgoing,
             clock,
             chance,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
+            alarms,
             link_secret: link_secret(config),
             settings: engine_settings(config),
         })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use callout::alarm::Alarms;
 use callout::chance::SeededChance;
 use callout::clock::{Clock, SteadyClock};
 use callout::engine::{Engine, Parts, Settings};
@@ -160,6 +161,7 @@ async fn an_engine_with_nothing_to_do_wakes_up_once_a_minute_and_no_more() {
         clock: Arc::<Counting>::clone(&clock),
         chance: Arc::new(SeededChance::new(1)),
         metrics: Arc::new(Metrics::new()),
+        alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
         link_secret: [7; 32],
         settings: Settings { max_per_second: 25, public_url: None },
     };

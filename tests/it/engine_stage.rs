@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use callout::alarm::Alarms;
 use callout::chance::SeededChance;
 use callout::clock::{Clock, SteadyClock};
 use callout::contact::{Address, Channel};
@@ -52,6 +53,7 @@ impl Stage {
             clock: Arc::<SteadyClock>::clone(&clock),
             chance: Arc::new(SeededChance::new(clock.now().as_millis().unsigned_abs())),
             metrics: Arc::new(Metrics::new()),
+            alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
             link_secret: [7; 32],
             settings: settings.clone(),
         };

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use callout::alarm::{Alarm, Phase};
 use callout::contact::Channel;
-use callout::escalation::{Backend, Plan, ReportStatus, Via};
+use callout::escalation::{Backend, Plan, ReportStatus, TroubleOutcome, Via};
 use callout::id::AlertId;
+use callout::sender::TroubleCause;
 
 use super::engine_stage::{
     ANNA, Part, Sent, Stage, TONY, a_minute_each, down, leg, minutes, seconds, tutorial, user, wait_for,
@@ -275,4 +277,34 @@ async fn a_sender_that_panics_is_tried_again_and_stops_nobody() {
     stage.pass(seconds(1)).await;
     assert_eq!(stage.attempts(id).await, ["sent"]);
     assert_eq!(stage.vonage.sent_for(id).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_hears_when_an_outage_begins_and_when_it_ends() {
+    let stage = Stage::open().await;
+    let mut alarms = stage.engine.alarms().listen();
+    let mut heard = move || std::iter::from_fn(|| alarms.try_recv().ok()).collect::<Vec<_>>();
+    let credentials = super::engine_stage::trouble(TroubleCause::Credentials, TroubleOutcome::NotSent, None);
+    stage.vonage.always(Part::Trouble(credentials));
+    let id = stage.raise(&tutorial(Backend::Messages)).await;
+    stage.pass(minutes(10)).await;
+    let begun: Vec<_> = heard().iter().map(|told| (told.alarm, told.phase, told.alert)).collect();
+    assert_eq!(begun, [(Alarm::VonageCredentialsRefused, Phase::Raised, None)], "told once, however often it fails");
+    stage.vonage.always(Part::Accept);
+    stage.pass(seconds(30)).await;
+    assert_eq!(stage.attempts(id).await, ["sent"]);
+    let ended: Vec<_> = heard().iter().map(|told| (told.alarm, told.phase)).collect();
+    assert_eq!(ended, [(Alarm::VonageCredentialsRefused, Phase::Over)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_hears_of_each_alert_that_nobody_answered() {
+    let stage = Stage::open().await;
+    let mut alarms = stage.engine.alarms().listen();
+    let id = stage.raise(&a_minute_each(&["Tony"])).await;
+    let other = stage.raise(&a_minute_each(&["Anna"])).await;
+    stage.pass(seconds(61)).await;
+    let told: std::collections::BTreeSet<_> =
+        std::iter::from_fn(|| alarms.try_recv().ok()).map(|told| (told.alarm, told.alert)).collect();
+    assert_eq!(told, [(Alarm::AlertExhausted, Some(id)), (Alarm::AlertExhausted, Some(other))].into());
 }

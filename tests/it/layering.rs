@@ -21,7 +21,7 @@ struct Row {
 
 /// A module may use itself and what its row lists. `engine` and `http` see the store as a trait, so
 /// they may not name the stores themselves ([`HIDDEN`]).
-const TABLE: [Row; 22] = [
+const TABLE: [Row; 23] = [
     Row { module: "timestamp", may_use: &[] },
     Row { module: "id", may_use: &["timestamp"] },
     Row { module: "contact", may_use: &[] },
@@ -32,6 +32,7 @@ const TABLE: [Row; 22] = [
     Row { module: "chance", may_use: &[] },
     Row { module: "link", may_use: &["id"] },
     Row { module: "metrics", may_use: &[] },
+    Row { module: "alarm", may_use: &["timestamp", "id", "metrics"] },
     Row { module: "sender", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "incoming", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "store", may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "incoming"] },
@@ -55,6 +56,7 @@ const TABLE: [Row; 22] = [
             "store",
             "link",
             "metrics",
+            "alarm",
         ],
     },
     Row {
