@@ -19,7 +19,8 @@ use super::faults::Faults;
 use super::life::Status;
 use super::problem::Problem;
 use super::sent::{Api, Sent};
-use super::{Letter, Request, Sandbox};
+use super::webhook::WebhookKind;
+use super::{Attempted, Letter, Request, Sandbox};
 use crate::contact::Channel;
 use crate::timestamp::Timestamp;
 
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Router<Sandbox> {
         .route("/sent", get(list_sent).delete(forget))
         .route("/requests", get(list_requests))
         .route("/sandbox/webhooks", get(count_webhooks))
+        .route("/sandbox/webhooks/tries", get(list_attempted))
         .route("/sandbox/report", post(report))
         .route("/sandbox/reply", post(reply))
         .route("/sandbox/faults", put(set_faults))
@@ -48,6 +50,8 @@ GET    /sent                 the messages that were sent, newest last; ?from=NUM
 DELETE /sent                 forget them, and all that was still to happen to them
 GET    /requests             the requests that came, refused ones too, newest last
 GET    /sandbox/webhooks     how many webhooks went which way
+GET    /sandbox/webhooks/tries  each try of each webhook with its answer, newest last; ?from=NUMBER
+                             skips those before
 POST   /sandbox/report       {"message_uuid": "…", "status": "read"}; a failed one may have a "code"
 POST   /sandbox/reply        {"channel": "sms", "from": "447700900001", "text": "ok"}, or "payload" for a
                              button in place of "text"; "to", "context" and "at" may be given
@@ -149,6 +153,38 @@ async fn list_requests(State(sandbox): State<Sandbox>) -> Json<RequestList> {
         body: raw(&request.body),
     };
     Json(RequestList { requests: sandbox.requests().into_iter().map(show).collect() })
+}
+
+#[derive(Serialize)]
+struct AttemptedView {
+    number: u64,
+    at: String,
+    kind: &'static str,
+    answered: Option<u16>,
+    body: Option<Box<RawValue>>,
+}
+
+#[derive(Serialize)]
+struct AttemptedList {
+    tries: Vec<AttemptedView>,
+}
+
+async fn list_attempted(State(sandbox): State<Sandbox>, since: Result<Query<Since>, QueryRejection>) -> Response {
+    let Ok(Query(since)) = since else {
+        return refuse(Problem::bad_control("The only parameter is `from`, the number of the first try to show."));
+    };
+    let show = |attempted: Attempted| AttemptedView {
+        number: attempted.number,
+        at: attempted.at.to_string(),
+        kind: match attempted.kind {
+            WebhookKind::Status => "status",
+            WebhookKind::Inbound => "inbound",
+        },
+        answered: attempted.answered,
+        body: raw(&attempted.body),
+    };
+    let tries = sandbox.attempted_from(since.from.unwrap_or(1)).into_iter().map(show).collect();
+    Json(AttemptedList { tries }).into_response()
 }
 
 async fn count_webhooks(State(sandbox): State<Sandbox>) -> Response {

@@ -71,7 +71,7 @@ use crate::clock::Clock;
 use crate::contact::Channel;
 use crate::timestamp::Timestamp;
 
-/// The most requests that are remembered; the oldest are forgotten first.
+/// The most requests that are remembered, and as many tries of webhooks; the oldest are forgotten first.
 pub const REQUESTS_MAX: usize = 10_000;
 /// The most bytes of bodies that are kept with them.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -140,6 +140,33 @@ impl fmt::Debug for Request {
             .debug_struct("Request")
             .field("at", &self.at)
             .field("api", &self.api)
+            .field("answered", &self.answered)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A webhook that was sent once, and how it was answered. Its `Debug` does not show the body.
+#[derive(Clone)]
+pub struct Attempted {
+    /// Counts all tries of all webhooks, from 1.
+    pub number: u64,
+    /// When it was sent.
+    pub at: Timestamp,
+    /// What it was about.
+    pub kind: WebhookKind,
+    /// The HTTP status of the answer; none where no answer came.
+    pub answered: Option<u16>,
+    /// The body; empty for one that was sent as a GET.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for Attempted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Attempted")
+            .field("number", &self.number)
+            .field("at", &self.at)
+            .field("kind", &self.kind)
             .field("answered", &self.answered)
             .finish_non_exhaustive()
     }
@@ -233,9 +260,36 @@ struct State {
     outbox: Outbox,
     requests: VecDeque<Request>,
     request_bytes: usize,
+    attempted: VecDeque<Attempted>,
+    attempted_bytes: usize,
+    n_attempted: u64,
 }
 
 impl State {
+    fn new(world: World) -> Self {
+        Self {
+            world,
+            outbox: Outbox::default(),
+            requests: VecDeque::new(),
+            request_bytes: 0,
+            attempted: VecDeque::new(),
+            attempted_bytes: 0,
+            n_attempted: 0,
+        }
+    }
+
+    /// Keeps how a webhook fared, with the same limits as requests that came.
+    fn remember_delivery(&mut self, mut attempted: Attempted) {
+        self.n_attempted += 1;
+        attempted.number = self.n_attempted;
+        self.attempted_bytes += attempted.body.len();
+        self.attempted.push_back(attempted);
+        while self.attempted.len() > REQUESTS_MAX || self.attempted_bytes > REQUEST_BYTES_MAX {
+            let Some(oldest) = self.attempted.pop_front() else { break };
+            self.attempted_bytes -= oldest.body.len();
+        }
+    }
+
     /// Plays what is due and puts the webhooks into the outbox, as far as there is room.
     fn advance(&mut self, now: Timestamp) {
         self.world.pass(now, self.outbox.room());
@@ -286,7 +340,7 @@ impl Sandbox {
     pub fn new(options: Options, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let client = post::client().map_err(Error::Client)?;
         let world = World::new(options.people, options.faults, options.ids);
-        let state = State { world, outbox: Outbox::default(), requests: VecDeque::new(), request_bytes: 0 };
+        let state = State::new(world);
         let shared = Shared {
             webhooks: options.webhooks,
             secret: options.signature_secret,
@@ -341,7 +395,12 @@ impl Sandbox {
         self.shared.state().requests.iter().cloned().collect()
     }
 
-    /// How the webhooks fared.
+    /// The webhooks that were sent, from this try on, the newest last. One that is sent again counts again.
+    pub fn attempted_from(&self, number: u64) -> Vec<Attempted> {
+        self.shared.state().attempted.iter().filter(|attempted| attempted.number >= number).cloned().collect()
+    }
+
+    /// How many webhooks fared how.
     pub fn webhooks(&self) -> WebhookCounts {
         self.shared.state().outbox.counts()
     }
@@ -353,6 +412,8 @@ impl Sandbox {
         state.outbox.forget();
         state.requests.clear();
         state.request_bytes = 0;
+        state.attempted.clear();
+        state.attempted_bytes = 0;
         drop(state);
         self.shared.stir();
     }
@@ -445,7 +506,7 @@ mod tests {
 
     fn remember(body: &Bytes, n_requests: usize) -> State {
         let world = World::new(People::default(), Faults::default(), Ids::Seeded(1));
-        let mut state = State { world, outbox: Outbox::default(), requests: VecDeque::new(), request_bytes: 0 };
+        let mut state = State::new(world);
         for _ in 0..n_requests {
             let at = Timestamp::EPOCH;
             state.remember(Request { at, api: Api::Messages, answered: Some(202), body: body.clone() });

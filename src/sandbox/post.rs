@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::Shared;
 use super::faults::{Fault, Faults};
 use super::outbox::{Delivery, Parcel};
 use super::signature::{Issue, Seal, seal};
 use super::webhook::{Content, WebhookKind};
+use super::{Attempted, Shared};
 use crate::timestamp::Timestamp;
 
 /// How many webhooks are on their way at once.
@@ -37,6 +37,9 @@ pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
+/// A webhook that was sent, and what came of it.
+type Flight = (Parcel, Attempted, Delivery);
+
 pub(super) async fn live(shared: &Arc<Shared>, stop: CancellationToken) {
     let mut flights = JoinSet::new();
     loop {
@@ -51,9 +54,12 @@ pub(super) async fn live(shared: &Arc<Shared>, stop: CancellationToken) {
             biased;
             () = stop.cancelled() => return,
             Some(landed) = flights.join_next() => {
-                if let Ok((parcel, delivery)) = landed {
+                if let Ok((parcel, attempt, delivery)) = landed {
                     let now = shared.clock.now();
-                    shared.state().outbox.tried(parcel, delivery, now);
+                    let mut state = shared.state();
+                    state.remember_delivery(attempt);
+                    state.outbox.tried(parcel, delivery, now);
+                    drop(state);
                     shared.tell();
                 }
             }
@@ -64,7 +70,7 @@ pub(super) async fn live(shared: &Arc<Shared>, stop: CancellationToken) {
 }
 
 /// Does all that is due and answers when there is more, unless something changes before.
-fn work(shared: &Arc<Shared>, flights: &mut JoinSet<(Parcel, Delivery)>) -> Option<Timestamp> {
+fn work(shared: &Arc<Shared>, flights: &mut JoinSet<Flight>) -> Option<Timestamp> {
     let now = shared.clock.now();
     let mut state = shared.state();
     let due = state.world.next().is_some_and(|moment| moment <= now);
@@ -72,10 +78,11 @@ fn work(shared: &Arc<Shared>, flights: &mut JoinSet<(Parcel, Delivery)>) -> Opti
     while flights.len() < IN_FLIGHT_MAX {
         let Some(parcel) = state.outbox.take_due(now) else { break };
         let envelope = Envelope::of(shared, &parcel, &mut state.world, now);
-        let client = shared.client.clone();
+        let (client, kind) = (shared.client.clone(), parcel.webhook.kind);
         flights.spawn(async move {
-            let delivery = deliver(&client, envelope).await;
-            (parcel, delivery)
+            let body = envelope.body.clone().unwrap_or_default();
+            let (answered, delivery) = deliver(&client, envelope).await;
+            (parcel, Attempted { number: 0, at: now, kind, answered, body }, delivery)
         });
     }
     let next = if flights.len() < IN_FLIGHT_MAX { state.next() } else { None };
@@ -146,7 +153,8 @@ fn address(base: &Url, kind: WebhookKind) -> Url {
     url
 }
 
-async fn deliver(client: &reqwest::Client, envelope: Envelope) -> Delivery {
+/// Sends it once; answers with the HTTP status, where there was one.
+async fn deliver(client: &reqwest::Client, envelope: Envelope) -> (Option<u16>, Delivery) {
     let Envelope { url, token, body } = envelope;
     let request = match body {
         Some(body) => client.post(url).header(CONTENT_TYPE, "application/json").body(body),
@@ -157,10 +165,10 @@ async fn deliver(client: &reqwest::Client, envelope: Envelope) -> Delivery {
         None => request,
     };
     match request.send().await {
-        Ok(answer) => judge(answer.status()),
+        Ok(answer) => (Some(answer.status().as_u16()), judge(answer.status())),
         Err(error) => {
             tracing::debug!(timeout = error.is_timeout(), "a webhook found no answer and will be sent again");
-            Delivery::Again
+            (None, Delivery::Again)
         }
     }
 }

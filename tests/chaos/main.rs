@@ -1,0 +1,21 @@
+//! Tests that torture the real program: kill it at any instant, cut its power, break its disk.
+//!
+//! A plain `cargo test` runs a taste of each. `CALLOUT_CHAOS=ci` or `CALLOUT_CHAOS=long` makes them
+//! larger; single sizes and the seed can be given too (see `size.rs` and docs/promise.md).
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail a test by panicking and say what they saw, and clippy excuses test functions only"
+)]
+
+mod dice;
+mod disk;
+mod home;
+mod judge;
+mod kills;
+mod load;
+mod power_cut;
+mod shim;
+mod size;
