@@ -35,6 +35,9 @@ mod http_webhooks;
 mod layering;
 mod limits_of_an_alert;
 mod machine;
+#[path = "../oracle/mod.rs"]
+mod oracle;
+mod oracle_itself;
 mod planted_bugs;
 mod process;
 mod readme;

@@ -1,0 +1,383 @@
+//! A test of the oracle: histories with one thing wrong each, and the promise that must be named. An oracle
+//! that lets something pass would make every test that asks it worthless.
+
+use serde_json::{Value, json};
+
+use crate::oracle::history::History;
+use crate::oracle::{PROMISES, judge};
+
+const ID: &str = "01928f3e-0000-7000-8000-000000000001";
+const OTHER: &str = "01928f3e-0000-7000-8000-000000000002";
+
+/// So many milliseconds after the beginning.
+fn at(millis: i64) -> Value {
+    json!(1_772_331_300_000_i64 + millis)
+}
+
+fn reference(attempt: u32) -> String {
+    let alert = callout::id::AlertId::from_bits(0x0192_8f3e_0000_7000_8000_0000_0000_0001);
+    assert_eq!(alert.to_string(), ID);
+    callout::id::AttemptRef { alert, attempt }.to_string()
+}
+
+const TONY: &str = "447700900001";
+const ANNA: &str = "447700900002";
+
+fn entry(millis: i64, event: &str, attempt: Option<u32>) -> Value {
+    json!({ "at": at(millis), "event": event, "attempt": attempt })
+}
+
+fn sent(millis: i64, attempt: u32, channel: &str, to: &str) -> Value {
+    json!({ "at": at(millis), "client_ref": reference(attempt), "message_uuid": format!("m-{attempt}-{millis}"),
+        "channel": channel, "to": to, "node": "a" })
+}
+
+fn webhook(millis: i64, attempt: u32, kind: &str) -> Value {
+    json!({ "at": at(millis), "answered_at": at(millis + 5), "answer": 200, "kind": kind,
+        "client_ref": reference(attempt) })
+}
+
+fn attempt(number: u32, user: &str, channel: &str, status: &str, sent: i64, window: i64) -> Value {
+    json!({ "number": number, "round": 1, "user": user, "channel": channel, "status": status, "tries": 1,
+        "sent_at": at(sent), "expires_at": at(sent + window), "delivered_at": null, "read_at": null })
+}
+
+/// Tony does not read on either channel, a minute each; Anna reads on hers.
+fn good() -> Value {
+    let mut anna = attempt(3, "Anna", "sms", "read", 120_050, 60_000);
+    anna["read_at"] = at(130_003);
+    json!({
+        "plans": { "default": { "users": [
+            { "name": "Tony", "channels": [ { "type": "whatsapp", "id_num": TONY, "expiry_time": 60 },
+                                            { "type": "sms", "id_num": TONY, "expiry_time": 60 } ] },
+            { "name": "Anna", "channels": [ { "type": "sms", "id_num": ANNA, "expiry_time": 60 } ] } ] } },
+        "client": [ { "at": at(0), "answered_at": at(3), "call": "raise", "status": 201, "id": ID, "key": "k",
+                      "body": "b", "dedup_key": "server" } ],
+        "provider": { "complete": true,
+            "sent": [ sent(5, 1, "whatsapp", TONY), sent(60_020, 2, "sms", TONY), sent(120_040, 3, "sms", ANNA) ],
+            "webhooks": [ webhook(500, 1, "submitted"), webhook(130_000, 3, "read") ] },
+        "alerts": [ {
+            "id": ID, "status": "acknowledged", "policy": "default", "dedup_key": "server", "repeats": 0,
+            "created_at": at(1), "updated_at": at(130_003), "round": 1, "current": null,
+            "acknowledged": { "by": "Anna", "via": "read" },
+            "attempts": [ attempt(1, "Tony", "whatsapp", "expired", 10, 60_000),
+                          attempt(2, "Tony", "sms", "expired", 60_030, 60_000), anna ],
+            "timeline": [
+                entry(1, "raised", None), entry(10, "sent", Some(1)), entry(503, "submitted", Some(1)),
+                entry(60_015, "expired", Some(1)), entry(60_015, "failed_over", Some(2)),
+                entry(60_030, "sent", Some(2)), entry(120_035, "expired", Some(2)),
+                entry(120_035, "escalated", Some(3)), entry(120_050, "sent", Some(3)),
+                entry(130_003, "read", Some(3)),
+                { "at": at(130_003), "event": "acknowledged", "by": "Anna", "detail": "read" } ] } ],
+        "faults": [],
+        "ended_at": at(900_000) })
+}
+
+/// As [`good`], but nobody reads and the alert is exhausted.
+fn exhausted() -> Value {
+    let mut history = good();
+    history["provider"]["webhooks"] = json!([]);
+    let alert = &mut history["alerts"][0];
+    alert["status"] = json!("exhausted");
+    alert["acknowledged"] = Value::Null;
+    alert["attempts"][2]["status"] = json!("expired");
+    alert["attempts"][2]["read_at"] = Value::Null;
+    let timeline = alert["timeline"].as_array_mut().unwrap();
+    timeline.truncate(9);
+    timeline.extend([entry(180_052, "expired", Some(3)), entry(180_052, "exhausted", None)]);
+    history
+}
+
+/// As [`good`], but while Tony's first message is waited for.
+fn waiting() -> Value {
+    let mut history = good();
+    history["provider"]["sent"].as_array_mut().unwrap().truncate(1);
+    history["provider"]["webhooks"].as_array_mut().unwrap().truncate(1);
+    history["ended_at"] = at(30_000);
+    let alert = &mut history["alerts"][0];
+    alert["status"] = json!("escalating");
+    alert["acknowledged"] = Value::Null;
+    alert["attempts"].as_array_mut().unwrap().truncate(1);
+    alert["attempts"][0]["status"] = json!("submitted");
+    alert["current"] = json!({ "attempt": 1, "expires_at": at(60_010) });
+    alert["timeline"].as_array_mut().unwrap().truncate(3);
+    history
+}
+
+type Base = fn() -> Value;
+type Bend = fn(&mut Value);
+type Bad = (&'static str, Base, &'static str, Bend);
+type Good = (&'static str, Base, Bend);
+
+/// What is done to a history, what that is, and the promise that is broken then.
+const BAD: &[Bad] = &[
+    ("an accepted alert is gone", good, "P1", |h| h["alerts"] = json!([])),
+    ("an alert is kept without an attempt", good, "P1", |h| h["alerts"][0]["attempts"] = json!([])),
+    ("an acknowledgement is answered and gone", waiting, "P1", |h| {
+        push(
+            &mut h["client"],
+            json!({ "at": at(9_000), "answered_at": at(9_001), "call": "acknowledge",
+            "status": 200, "id": ID }),
+        );
+    }),
+    ("a resolution is answered and gone", good, "P1", |h| {
+        push(
+            &mut h["client"],
+            json!({ "at": at(200_000), "answered_at": at(200_001), "call": "resolve",
+            "status": 200, "id": ID }),
+        );
+    }),
+    ("the same key raises two alerts", good, "P3", |h| {
+        let mut second = h["client"][0].clone();
+        second["id"] = json!(OTHER);
+        push(&mut h["client"], second);
+    }),
+    ("a key is taken for another body", good, "P3", |h| {
+        let mut second = h["client"][0].clone();
+        second["body"] = json!("another");
+        push(&mut h["client"], second);
+    }),
+    ("a repetition is refused", good, "P3", |h| {
+        let mut second = h["client"][0].clone();
+        second["status"] = json!(422);
+        second["id"] = Value::Null;
+        push(&mut h["client"], second);
+    }),
+    ("one problem has two open alerts", good, "P3", |h| {
+        let mut second = h["alerts"][0].clone();
+        second["id"] = json!(OTHER);
+        second["created_at"] = at(70_000);
+        push(&mut h["alerts"], second);
+    }),
+    ("the first message is a minute late", good, "P4", |h| h["provider"]["sent"][0]["at"] = at(59_000)),
+    ("the first message never goes out", waiting, "P4", |h| h["provider"]["sent"] = json!([])),
+    ("Tony's second channel is skipped", good, "P5", |h| {
+        h["alerts"][0]["attempts"][1]["user"] = json!("Anna");
+    }),
+    ("it begins with the second channel", good, "P5", |h| {
+        h["alerts"][0]["attempts"][0]["channel"] = json!("sms");
+    }),
+    ("it is exhausted before Anna is called", exhausted, "P5", |h| {
+        let alert = &mut h["alerts"][0];
+        alert["attempts"].as_array_mut().unwrap().truncate(2);
+        let timeline = alert["timeline"].as_array_mut().unwrap();
+        timeline.truncate(7);
+        timeline.push(entry(120_035, "exhausted", None));
+    }),
+    ("it moves on without a reason", good, "P5", |h| {
+        h["alerts"][0]["timeline"].as_array_mut().unwrap().remove(3);
+    }),
+    ("it moves on for a rejection that never was", good, "P5", |h| {
+        h["alerts"][0]["timeline"][3]["event"] = json!("rejected");
+        h["alerts"][0]["attempts"][0]["status"] = json!("rejected");
+    }),
+    ("it moves on for a refusal that never was", good, "P5", |h| {
+        h["alerts"][0]["timeline"][3]["event"] = json!("refused");
+    }),
+    ("it moves on for a wish that nobody had", good, "P5", |h| {
+        h["alerts"][0]["timeline"][7]["by"] = json!("Bob");
+    }),
+    ("it waits for what the provider never had", good, "P5", |h| {
+        h["provider"]["sent"].as_array_mut().unwrap().remove(1);
+    }),
+    ("Anna's message goes to Tony", good, "P5", |h| h["provider"]["sent"][2]["to"] = json!(TONY)),
+    ("Anna's message goes out before Tony's second", good, "P5", |h| h["provider"]["sent"][2]["at"] = at(60_018)),
+    ("Tony is given half a minute", good, "P6", |h| {
+        h["alerts"][0]["attempts"][0]["expires_at"] = at(30_010);
+    }),
+    ("the next message goes out after half a minute", good, "P6", |h| h["provider"]["sent"][1]["at"] = at(30_020)),
+    ("a deadline fires early", good, "P7", |h| {
+        h["alerts"][0]["attempts"][0]["expires_at"] = at(60_100);
+    }),
+    ("a deadline fires a minute late", good, "P7", |h| {
+        h["alerts"][0]["timeline"][6]["at"] = at(100_000);
+        h["alerts"][0]["attempts"][1]["expires_at"] = at(90_030);
+        h["plans"]["default"]["users"][0]["channels"][1]["expiry_time"] = json!(30);
+    }),
+    ("a message goes out after a read", good, "P8", |h| {
+        push(&mut h["provider"]["sent"], sent(150_000, 3, "sms", ANNA));
+    }),
+    ("two messages go out right after a read", good, "P8", |h| {
+        push(&mut h["provider"]["sent"], sent(131_000, 3, "sms", ANNA));
+        push(&mut h["provider"]["sent"], sent(132_000, 3, "sms", ANNA));
+    }),
+    ("it moves on after it was acknowledged", good, "P8", |h| {
+        push(&mut h["alerts"][0]["timeline"], entry(180_055, "expired", Some(3)));
+    }),
+    ("a late read is lost", exhausted, "P9", |h| push(&mut h["provider"]["webhooks"], webhook(100_000, 1, "read"))),
+    ("a read after the end is lost", exhausted, "P9", |h| {
+        push(&mut h["provider"]["webhooks"], webhook(500_000, 3, "read"));
+    }),
+    ("a late reply is lost", exhausted, "P9", |h| push(&mut h["provider"]["webhooks"], webhook(100_000, 1, "reply"))),
+    ("a message goes out twice for nothing", good, "P10", |h| {
+        push(&mut h["provider"]["sent"], sent(61_000, 2, "sms", TONY));
+    }),
+    ("a message goes out three times for one crash", good, "P10", |h| {
+        push(&mut h["provider"]["sent"], sent(60_500, 2, "sms", TONY));
+        push(&mut h["provider"]["sent"], sent(61_000, 2, "sms", TONY));
+        h["faults"] = json!([ { "kind": "crash", "at": at(60_200), "until": at(60_400) } ]);
+    }),
+    ("it is kept as sent and never was", good, "P10", |h| {
+        h["provider"]["sent"].as_array_mut().unwrap().pop();
+    }),
+    ("a deadline passes and nothing happens", waiting, "P11", |h| h["ended_at"] = at(300_000)),
+    ("it hangs in the middle of a send", waiting, "P11", |h| {
+        h["alerts"][0]["current"]["expires_at"] = Value::Null;
+        h["alerts"][0]["updated_at"] = at(10);
+        h["ended_at"] = at(300_000);
+    }),
+    ("nobody is being called", waiting, "P11", |h| h["alerts"][0]["current"] = Value::Null),
+    ("a report takes effect twice", good, "P12", |h| {
+        h["alerts"][0]["timeline"].as_array_mut().unwrap().insert(3, entry(600, "submitted", Some(1)));
+    }),
+    ("a delivery undoes a read", good, "P12", |h| {
+        h["alerts"][0]["attempts"][2]["status"] = json!("delivered");
+    }),
+    ("it is acknowledged twice", good, "P12", |h| {
+        let again = h["alerts"][0]["timeline"][10].clone();
+        push(&mut h["alerts"][0]["timeline"], again);
+    }),
+    ("a read is answered 200 and lost", exhausted, "P14", |h| {
+        push(&mut h["provider"]["webhooks"], webhook(125_000, 3, "read"));
+    }),
+    ("a delivery is answered 200 and lost", good, "P14", |h| {
+        push(&mut h["provider"]["webhooks"], webhook(700, 1, "delivered"));
+    }),
+    ("a rejection is answered 200 and lost", waiting, "P14", |h| {
+        push(&mut h["provider"]["webhooks"], webhook(700, 1, "rejected"));
+    }),
+    ("a reply that resolves is lost", good, "P9", |h| {
+        let mut reply = webhook(125_000, 2, "reply");
+        reply["wants"] = json!("resolve");
+        push(&mut h["provider"]["webhooks"], reply);
+    }),
+    ("an outage exhausts it", exhausted, "P16", |h| {
+        h["faults"] = json!([ { "kind": "outage", "at": at(170_000), "until": at(400_000), "known_at": at(171_000) } ]);
+    }),
+    ("an outage costs Tony his turn", good, "P16", |h| {
+        h["faults"] = json!([ { "kind": "outage", "at": at(50_000), "until": at(60_018), "known_at": at(51_000) } ]);
+    }),
+    ("nobody has a whole expiry after an outage", good, "P16", |h| {
+        h["faults"] = json!([ { "kind": "outage", "at": at(50_000), "until": at(60_014), "known_at": at(51_000) } ]);
+    }),
+    ("a node that is cut off sends", good, "P21", |h| {
+        h["faults"] = json!([ { "kind": "partition", "node": "a", "at": at(100_000), "until": at(125_000) } ]);
+    }),
+    ("the status is not what the timeline says", good, "P23", |h| h["alerts"][0]["status"] = json!("resolved")),
+    ("an attempt has no line in the timeline", good, "P23", |h| {
+        h["alerts"][0]["timeline"].as_array_mut().unwrap().remove(4);
+    }),
+    ("the timeline goes back in time", good, "P23", |h| h["alerts"][0]["timeline"][2]["at"] = at(5)),
+    ("a repetition is not counted", good, "P23", |h| h["alerts"][0]["repeats"] = json!(2)),
+    ("another has acknowledged it than is told", good, "P23", |h| {
+        h["alerts"][0]["acknowledged"]["by"] = json!("Tony");
+    }),
+];
+
+/// What is done to a history that breaks no promise.
+const GOOD: &[Good] = &[
+    ("as it should be", good, |_| {}),
+    ("everybody was called and nobody read", exhausted, |_| {}),
+    ("somebody is being waited for", waiting, |_| {}),
+    ("no answer came, and the alert is not there", good, |h| {
+        push(&mut h["client"], json!({ "at": at(5), "call": "raise", "dedup_key": "other" }));
+    }),
+    ("an alert is there for which no answer came", good, |h| {
+        h["client"][0]["status"] = Value::Null;
+        h["client"][0]["answered_at"] = Value::Null;
+        h["client"][0]["id"] = Value::Null;
+    }),
+    ("a crash costs a second message", good, |h| {
+        push(&mut h["provider"]["sent"], sent(60_500, 2, "sms", TONY));
+        h["faults"] = json!([ { "kind": "crash", "at": at(60_022), "until": at(60_400) } ]);
+    }),
+    ("a lost answer costs a second message", good, |h| {
+        h["provider"]["sent"][1]["answered"] = json!(false);
+        push(&mut h["provider"]["sent"], sent(60_500, 2, "sms", TONY));
+    }),
+    ("a process was away for a minute", good, |h| {
+        h["faults"] = json!([ { "kind": "crash", "at": at(110_000), "until": at(119_990) } ]);
+        h["alerts"][0]["attempts"][1]["expires_at"] = at(115_000);
+        h["alerts"][0]["attempts"][1]["sent_at"] = at(55_000);
+        h["plans"]["default"]["users"][0]["channels"][1]["expiry_time"] = json!(59);
+    }),
+    ("one message was on its way when somebody read", good, |h| {
+        h["provider"]["sent"][2]["answered"] = json!(false);
+        push(&mut h["provider"]["sent"], sent(130_100, 3, "sms", ANNA));
+    }),
+    ("a webhook that was not answered is not there", good, |h| {
+        let mut lost = webhook(700, 1, "delivered");
+        lost["answer"] = json!(503);
+        push(&mut h["provider"]["webhooks"], lost);
+    }),
+    ("messages as the sandbox lists them", good, |h| {
+        let sent = &mut h["provider"]["sent"][0];
+        for (field, value) in [
+            ("number", json!(1)),
+            ("api", json!("messages")),
+            ("from", json!("447700900100")),
+            ("text", json!("[Tony]: …")),
+            ("status", json!("submitted")),
+            ("body", json!({})),
+        ] {
+            sent[field] = value;
+        }
+        h["provider"]["complete"] = json!(false);
+    }),
+    ("an outage that ends in time", good, |h| {
+        h["faults"] = json!([ { "kind": "outage", "at": at(20_000), "until": at(50_000), "known_at": at(21_000) } ]);
+    }),
+];
+
+fn push(list: &mut Value, value: Value) {
+    list.as_array_mut().unwrap().push(value);
+}
+
+fn told(value: Value) -> History {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn every_bad_history_is_found_by_the_promise_that_it_breaks() {
+    let mut problems = Vec::new();
+    for (what, base, promise, bend) in BAD {
+        let mut history = base();
+        bend(&mut history);
+        let broken = judge(&told(history));
+        if !broken.iter().any(|broken| broken.promise == *promise) {
+            problems.push(format!("{what}: {promise} is not among {broken:#?}"));
+        }
+    }
+    assert!(BAD.len() >= 30 && problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn every_promise_that_is_judged_has_a_bad_history() {
+    for (promise, words) in PROMISES {
+        assert!(BAD.iter().any(|(_, _, breaks, _)| breaks == promise), "{promise}, {words}: no history breaks it");
+    }
+    for (what, _, breaks, _) in BAD {
+        assert!(PROMISES.iter().any(|(promise, _)| promise == breaks), "{what}: {breaks} is no promise");
+    }
+}
+
+#[test]
+fn nothing_is_said_about_a_good_history() {
+    for (what, base, bend) in GOOD {
+        let mut history = base();
+        bend(&mut history);
+        let broken: Vec<String> = judge(&told(history)).iter().map(ToString::to_string).collect();
+        assert!(broken.is_empty(), "{what}: {broken:#?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_a_sentence() {
+    let mut history = good();
+    history["alerts"] = json!([]);
+    let broken: Vec<String> = judge(&told(history)).iter().map(ToString::to_string).collect();
+    let sentence = format!(
+        "P1 is broken for alert {ID}: raising it at 2026-03-01T02:15:00.000Z was answered 201, and the store does not have it"
+    );
+    assert_eq!(broken, [sentence]);
+}

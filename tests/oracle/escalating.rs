@@ -1,0 +1,320 @@
+//! P4 to P7 and P16: the order of people, their time, and what an outage may not do.
+
+use super::Broken;
+use super::history::{
+    AttemptShown, CallKind, ConditionTold, EntryShown, FaultKind, Moment, SentOutcome, Wants, WebhookKind,
+};
+use super::view::{Seen, View, shown_channel};
+
+/// A deadline is measured on one clock and seen on another; both have whole milliseconds.
+const EARLY_MAX_MS: i64 = 1;
+/// How long a request to the provider may take.
+const REQUEST_MAX_MS: i64 = 10_000;
+
+pub(super) fn judge(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) {
+    if seen.plan.is_none() {
+        broken.push(seen.broken("P5", "no plan is known for it; the history must have one".into()));
+        return;
+    }
+    judge_first(view, seen, broken);
+    let mut at = Position { round: 1, step: 0 };
+    for (index, attempt) in seen.shown.attempts.iter().enumerate() {
+        let next = seen.shown.attempts.get(index + 1);
+        if index == 0 && !at.is_of(seen, attempt) {
+            broken.push(seen.broken("P5", format!("it began with {} instead of the plan's first", name(attempt))));
+        }
+        judge_addresses(seen, attempt, at, broken);
+        judge_window(view, seen, attempt, at, next, broken);
+        let leaving = match next {
+            Some(next) => seen.advance_to(next.number),
+            None => seen.first("exhausted"),
+        };
+        if next.is_none() && leaving.is_none() {
+            break;
+        }
+        let Some(expected) = judge_leaving(view, seen, attempt, at, leaving, broken) else { break };
+        match (expected, next) {
+            (Some(position), Some(next)) => {
+                if !position.is_of(seen, next) {
+                    let should = &seen.steps[position.step];
+                    let says = format!(
+                        "after {} it went to {} in round {}, not to {} in round {}",
+                        name(attempt),
+                        name(next),
+                        next.round,
+                        should.user,
+                        position.round
+                    );
+                    broken.push(seen.broken("P5", says));
+                    break;
+                }
+                at = position;
+            }
+            (Some(position), None) => {
+                let says = format!(
+                    "it was exhausted after {} though {} was still to be called in round {}",
+                    name(attempt),
+                    seen.steps[position.step].user,
+                    position.round
+                );
+                broken.push(seen.broken("P5", says));
+            }
+            (None, Some(next)) => {
+                broken
+                    .push(seen.broken("P5", format!("it went on to {} after the last of the last round", name(next))));
+                break;
+            }
+            (None, None) => {}
+        }
+    }
+    judge_order_of_sends(seen, broken);
+    judge_outages(view, seen, broken);
+}
+
+/// A place in the plan.
+#[derive(Clone, Copy)]
+struct Position {
+    round: u32,
+    step: usize,
+}
+
+impl Position {
+    fn is_of(self, seen: &Seen<'_>, attempt: &AttemptShown) -> bool {
+        attempt.round == self.round && seen.steps_like(attempt).contains(&self.step)
+    }
+
+    fn after(self, seen: &Seen<'_>, is_next_user: bool) -> Option<Self> {
+        let place = seen.steps[self.step].place;
+        let step = (self.step + 1..seen.steps.len()).find(|step| !is_next_user || seen.steps[*step].place != place);
+        let repeat = seen.plan.map_or(0, |plan| plan.repeat);
+        match step {
+            Some(step) => Some(Self { round: self.round, step }),
+            None if self.round <= repeat => Some(Self { round: self.round + 1, step: 0 }),
+            None => None,
+        }
+    }
+}
+
+fn name(attempt: &AttemptShown) -> String {
+    let channel = attempt.channel.as_deref().unwrap_or("workflow");
+    format!("attempt {} ({}, {channel})", attempt.number, attempt.user)
+}
+
+fn judge_first(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) {
+    let raised = seen.calls.iter().find(|call| call.what == CallKind::Raise && call.status == Some(201));
+    let Some(raised_at) = raised.and_then(|call| call.answered_at) else { return };
+    let due_by = view.due_by(raised_at);
+    let stopped = seen.shown.timeline.iter().any(|entry| matches!(entry.event.as_str(), "acknowledged" | "resolved"));
+    let superseded = seen.advance_to(2).is_some_and(|entry| entry.by.is_some());
+    match seen.sent(1).first() {
+        Some(first) if first.at > due_by => {
+            let says = format!("it was accepted at {raised_at} and first sent at {}", first.at);
+            broken.push(seen.broken("P4", says));
+        }
+        None if !stopped && !superseded && view.history.provider.complete && due_by < view.history.ended_at => {
+            broken.push(seen.broken("P4", format!("it was accepted at {raised_at} and never sent")));
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// Each message goes to the address that the plan has for its place.
+fn judge_addresses(seen: &Seen<'_>, attempt: &AttemptShown, at: Position, broken: &mut Vec<Broken>) {
+    let step = &seen.steps[at.step];
+    for sent in seen.sent(attempt.number) {
+        let Some(to) = &sent.to else { continue };
+        let fits = step.legs.iter().any(|leg| {
+            leg.id_num == *to && sent.channel.as_deref().is_none_or(|channel| shown_channel(&leg.channel) == channel)
+        });
+        if !fits {
+            broken.push(seen.broken("P5", format!("{} was sent to somebody else at {}", name(attempt), sent.at)));
+            return;
+        }
+    }
+}
+
+/// Why an attempt was left, and where to the plan leads then; `None` where that cannot be told.
+#[expect(clippy::option_option, reason = "no answer, an answer that there is no next, and a next are three things")]
+fn judge_leaving(
+    view: &View<'_>,
+    seen: &Seen<'_>,
+    attempt: &AttemptShown,
+    at: Position,
+    leaving: Option<&EntryShown>,
+    broken: &mut Vec<Broken>,
+) -> Option<Option<Position>> {
+    let number = attempt.number;
+    let Some(leaving) = leaving else {
+        broken.push(seen.broken("P23", format!("the timeline does not tell what followed {}", name(attempt))));
+        return None;
+    };
+    let is_complete = view.history.provider.complete;
+    let told = |event: &str| seen.told(number, &[event]).any(|entry| entry.at <= leaving.at);
+    let webhook = |kinds: &[WebhookKind]| {
+        seen.webhooks.iter().any(|(about, webhook)| *about == number && kinds.contains(&webhook.kind))
+    };
+    if leaving.by.is_some() {
+        let asked = seen.calls.iter().any(|call| call.what == CallKind::Escalate)
+            || seen.webhooks.iter().any(|(_, webhook)| webhook.wants == Wants::Next);
+        if !asked && is_complete {
+            broken.push(seen.broken("P5", format!("it left {} for a wish that nobody had", name(attempt))));
+        }
+        return Some(at.after(seen, true));
+    }
+    let expired = told("expired");
+    if expired {
+        if seen.accepted(number).next().is_none() {
+            let says = format!("it left {} as not read in time, which the provider never had", name(attempt));
+            broken.push(seen.broken("P5", says));
+        }
+        let in_time = match (attempt.delivered_at, attempt.expires_at) {
+            (Some(delivered), Some(until)) => delivered <= until,
+            _ => false,
+        };
+        let spares =
+            seen.steps[at.step].legs.last().is_some_and(|leg| leg.condition_status == ConditionTold::Delivered);
+        return Some(at.after(seen, spares && in_time));
+    }
+    let reason = if told("rejected") || told("undeliverable") {
+        webhook(&[WebhookKind::Rejected, WebhookKind::Undeliverable]) || seen.steps[at.step].legs.len() > 1
+    } else if told("refused") {
+        seen.sent(number).iter().any(|sent| sent.outcome == SentOutcome::Refused)
+    } else if told("send_failed") {
+        seen.sent(number).iter().any(|sent| sent.outcome == SentOutcome::Trouble || !sent.answered)
+            || view.faults_during(attempt_begun(seen, number), leaving.at).next().is_some()
+    } else {
+        broken.push(seen.broken("P5", format!("it left {} without a reason", name(attempt))));
+        return Some(at.after(seen, false));
+    };
+    if !reason && is_complete {
+        broken.push(
+            seen.broken("P5", format!("it left {} for a failure that the provider knows nothing of", name(attempt))),
+        );
+    }
+    Some(at.after(seen, false))
+}
+
+fn attempt_begun(seen: &Seen<'_>, number: u32) -> Moment {
+    seen.advance_to(number).map_or(seen.shown.created_at, |entry| entry.at)
+}
+
+fn judge_window(
+    view: &View<'_>,
+    seen: &Seen<'_>,
+    attempt: &AttemptShown,
+    at: Position,
+    next: Option<&AttemptShown>,
+    broken: &mut Vec<Broken>,
+) {
+    let window = seen.steps[at.step].window_ms();
+    let expired = seen.told(attempt.number, &["expired"]).next();
+    if !view.clock_was_stepped() {
+        if let (Some(sent), Some(expires)) = (attempt.sent_at, attempt.expires_at)
+            && expires < sent.plus(window - EARLY_MAX_MS)
+        {
+            broken.push(seen.broken("P6", format!("{} was given until {expires} only", name(attempt))));
+        }
+        if let (Some(expired), Some(expires)) = (expired, attempt.expires_at) {
+            if expired.at < expires.plus(-EARLY_MAX_MS) {
+                broken
+                    .push(seen.broken("P7", format!("{} expired at {}, before {expires}", name(attempt), expired.at)));
+            }
+            if expired.at > view.due_by(expires) {
+                broken.push(
+                    seen.broken("P7", format!("{} expired at {}, long after {expires}", name(attempt), expired.at)),
+                );
+            }
+        }
+    }
+    let (Some(_), Some(accepted)) = (expired, seen.accepted(attempt.number).next()) else { return };
+    let Some(next) = next.and_then(|next| seen.sent(next.number).first()) else { return };
+    if next.at < accepted.at.plus(window - EARLY_MAX_MS) {
+        let says =
+            format!("{} was accepted at {} and the next message went out at {}", name(attempt), accepted.at, next.at);
+        broken.push(seen.broken("P6", says));
+    }
+}
+
+/// The first message of a later attempt goes out after the first of an earlier one.
+fn judge_order_of_sends(seen: &Seen<'_>, broken: &mut Vec<Broken>) {
+    let firsts = seen.shown.attempts.iter().filter_map(|attempt| {
+        let first = seen.sent(attempt.number).first()?;
+        Some((attempt, first.at))
+    });
+    let firsts: Vec<_> = firsts.collect();
+    for pair in firsts.windows(2) {
+        if let [(earlier, earlier_at), (later, later_at)] = pair
+            && later_at < earlier_at
+        {
+            broken.push(seen.broken("P5", format!("{} went out before {}", name(later), name(earlier))));
+        }
+    }
+}
+
+fn judge_outages(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) {
+    if view.clock_was_stepped() {
+        return;
+    }
+    for outage in view.faults_of(FaultKind::Outage) {
+        let (known_for_all, known_for_last) = known_from(view, outage.at, outage.mended(), outage.known_at);
+        for entry in &seen.shown.timeline {
+            let known = match entry.event.as_str() {
+                "expired" => known_for_all,
+                "exhausted"
+                    if entry.by.is_none()
+                        && seen
+                            .shown
+                            .attempts
+                            .last()
+                            .is_some_and(|last| seen.told(last.number, &["expired"]).next().is_some()) =>
+                {
+                    known_for_last
+                }
+                _ => continue,
+            };
+            if known.is_some_and(|known| entry.at > known) && entry.at < outage.mended() {
+                let says =
+                    format!("`{}` was told at {} while nothing got through to the provider", entry.event, entry.at);
+                broken.push(seen.broken("P16", says));
+            }
+        }
+        judge_after_outage(seen, outage.mended(), known_for_all, broken);
+    }
+}
+
+/// Whose time ran out during an outage has a whole expiry after it.
+fn judge_after_outage(seen: &Seen<'_>, over: Moment, known: Option<Moment>, broken: &mut Vec<Broken>) {
+    let Some(known) = known else { return };
+    for attempt in &seen.shown.attempts {
+        let Some(window) = seen.step_of(attempt).map(|step| seen.steps[step].window_ms()) else { continue };
+        let (Some(sent), Some(expired)) = (attempt.sent_at, seen.told(attempt.number, &["expired"]).next()) else {
+            continue;
+        };
+        let ran_out = sent.plus(window);
+        if known < ran_out && ran_out < over && expired.at > over && expired.at < over.plus(window - EARLY_MAX_MS) {
+            let says = format!("{} had no whole expiry after the outage that ended at {over}", name(attempt));
+            broken.push(seen.broken("P16", says));
+        }
+    }
+}
+
+/// From when on an outage could be known: for all alerts once the sends of two have failed, for those that
+/// are at their last step once one has.
+fn known_from(view: &View<'_>, at: Moment, until: Moment, told: Option<Moment>) -> (Option<Moment>, Option<Moment>) {
+    if told.is_some() {
+        return (told, told);
+    }
+    let mut failed: Vec<(Moment, &str)> = Vec::new();
+    for seen in &view.alerts {
+        let failures = seen
+            .sent
+            .values()
+            .flatten()
+            .filter(|sent| sent.outcome == SentOutcome::Trouble && at <= sent.at && sent.at < until);
+        if let Some(first) = failures.map(|sent| sent.at).min() {
+            failed.push((first.plus(REQUEST_MAX_MS), &seen.shown.id));
+        }
+    }
+    failed.sort();
+    (failed.get(1).map(|(known, _)| *known), failed.first().map(|(known, _)| *known))
+}

@@ -1,0 +1,301 @@
+//! What the oracle is given. The form is explained in the module above.
+
+use std::collections::BTreeMap;
+
+use callout::timestamp::Timestamp;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+/// Milliseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) i64);
+
+impl Moment {
+    pub(crate) const fn plus(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+impl std::fmt::Display for Moment {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", Timestamp::from_millis(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Told {
+            Millis(i64),
+            Text(String),
+        }
+        match Told::deserialize(deserializer)? {
+            Told::Millis(millis) => Ok(Self(millis)),
+            Told::Text(text) => match text.parse::<Timestamp>() {
+                Ok(moment) => Ok(Self(moment.as_millis())),
+                Err(error) => Err(D::Error::custom(format!("{text}: {error}"))),
+            },
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct History {
+    pub(crate) plans: BTreeMap<String, PlanTold>,
+    #[serde(default)]
+    pub(crate) client: Vec<Call>,
+    #[serde(default)]
+    pub(crate) provider: Provider,
+    pub(crate) alerts: Vec<AlertShown>,
+    #[serde(default)]
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) ended_at: Moment,
+    /// How late anything may be that no fault excuses.
+    #[serde(default = "late_max_ms")]
+    pub(crate) late_max_ms: i64,
+    /// How long after a fault is mended things may still be late.
+    #[serde(default = "recovery_ms")]
+    pub(crate) recovery_ms: i64,
+}
+
+fn late_max_ms() -> i64 {
+    2_000
+}
+
+fn recovery_ms() -> i64 {
+    1_000
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PlanTold {
+    #[serde(default)]
+    pub(crate) backend: BackendTold,
+    #[serde(default)]
+    pub(crate) repeat: u32,
+    pub(crate) users: Vec<UserTold>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BackendTold {
+    #[default]
+    Messages,
+    Dispatch,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct UserTold {
+    pub(crate) name: String,
+    pub(crate) channels: Vec<ChannelTold>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ChannelTold {
+    #[serde(rename = "type")]
+    pub(crate) channel: String,
+    #[serde(alias = "address")]
+    pub(crate) id_num: String,
+    #[serde(default = "expiry_default")]
+    pub(crate) expiry_time: i64,
+    #[serde(default)]
+    pub(crate) condition_status: ConditionTold,
+}
+
+fn expiry_default() -> i64 {
+    600
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ConditionTold {
+    #[default]
+    Read,
+    Delivered,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Call {
+    pub(crate) at: Moment,
+    pub(crate) answered_at: Option<Moment>,
+    #[serde(rename = "call")]
+    pub(crate) what: CallKind,
+    pub(crate) status: Option<u16>,
+    pub(crate) id: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) body: Option<String>,
+    #[serde(default)]
+    pub(crate) dedup_key: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CallKind {
+    Raise,
+    Acknowledge,
+    Resolve,
+    Escalate,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Provider {
+    #[serde(default)]
+    pub(crate) complete: bool,
+    #[serde(default)]
+    pub(crate) sent: Vec<Sent>,
+    #[serde(default)]
+    pub(crate) webhooks: Vec<Webhook>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Sent {
+    pub(crate) at: Moment,
+    pub(crate) client_ref: Option<String>,
+    pub(crate) message_uuid: Option<String>,
+    pub(crate) dispatch_uuid: Option<String>,
+    pub(crate) channel: Option<String>,
+    pub(crate) to: Option<String>,
+    #[serde(default)]
+    pub(crate) outcome: SentOutcome,
+    #[serde(default = "yes")]
+    pub(crate) answered: bool,
+    pub(crate) node: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SentOutcome {
+    #[default]
+    Accepted,
+    Refused,
+    Trouble,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Webhook {
+    pub(crate) at: Moment,
+    pub(crate) answered_at: Option<Moment>,
+    pub(crate) answer: Option<u16>,
+    pub(crate) kind: WebhookKind,
+    pub(crate) client_ref: Option<String>,
+    pub(crate) message_uuid: Option<String>,
+    pub(crate) dispatch_uuid: Option<String>,
+    #[serde(default)]
+    pub(crate) wants: Wants,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WebhookKind {
+    Submitted,
+    Delivered,
+    Read,
+    Rejected,
+    Undeliverable,
+    Reply,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Wants {
+    #[default]
+    Acknowledge,
+    Next,
+    Resolve,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fault {
+    pub(crate) kind: FaultKind,
+    pub(crate) at: Moment,
+    pub(crate) until: Option<Moment>,
+    pub(crate) known_at: Option<Moment>,
+    pub(crate) node: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn mended(&self) -> Moment {
+        self.until.unwrap_or(self.at)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FaultKind {
+    Crash,
+    Pause,
+    Partition,
+    Outage,
+    Store,
+    Clock,
+    Slow,
+}
+
+/// An alert as the API shows it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct AlertShown {
+    pub(crate) id: String,
+    pub(crate) status: String,
+    pub(crate) policy: Option<String>,
+    pub(crate) dedup_key: Option<String>,
+    #[serde(default)]
+    pub(crate) repeats: u32,
+    pub(crate) created_at: Moment,
+    pub(crate) updated_at: Moment,
+    pub(crate) round: u32,
+    pub(crate) current: Option<CurrentShown>,
+    pub(crate) acknowledged: Option<AcknowledgedShown>,
+    pub(crate) attempts: Vec<AttemptShown>,
+    pub(crate) timeline: Vec<EntryShown>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct CurrentShown {
+    pub(crate) attempt: u32,
+    pub(crate) expires_at: Option<Moment>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct AcknowledgedShown {
+    pub(crate) by: String,
+    pub(crate) via: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct AttemptShown {
+    pub(crate) number: u32,
+    pub(crate) round: u32,
+    pub(crate) user: String,
+    pub(crate) channel: Option<String>,
+    pub(crate) status: String,
+    #[serde(default)]
+    pub(crate) message_uuid: Option<String>,
+    #[serde(default)]
+    pub(crate) dispatch_uuid: Option<String>,
+    pub(crate) tries: u32,
+    pub(crate) sent_at: Option<Moment>,
+    pub(crate) expires_at: Option<Moment>,
+    pub(crate) delivered_at: Option<Moment>,
+    pub(crate) read_at: Option<Moment>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct EntryShown {
+    pub(crate) at: Moment,
+    pub(crate) event: String,
+    #[serde(default)]
+    pub(crate) attempt: Option<u32>,
+    #[serde(default)]
+    pub(crate) by: Option<String>,
+    #[serde(default)]
+    pub(crate) detail: Option<String>,
+}
