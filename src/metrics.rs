@@ -25,6 +25,7 @@ pub struct Metrics {
     failing: Gauge<i64>,
     failed_tasks: Counter<u64, AtomicU64>,
     alarms: Family<Labels, Counter>,
+    forgotten: Counter<u64, AtomicU64>,
 }
 
 impl Metrics {
@@ -49,7 +50,9 @@ impl Metrics {
         registry.register("failures", "Work on an alert that failed inside callout", failed_tasks.clone());
         let alarms = Family::<Labels, Counter>::default();
         registry.register("alarms", "Alarms raised for the people who run callout", alarms.clone());
-        Self { registry, alerts, sends, webhooks, ignored, waiting, armed, failing, failed_tasks, alarms }
+        let forgotten = Counter::default();
+        registry.register("alerts_forgotten", "Alerts that were settled longer than they are kept", forgotten.clone());
+        Self { registry, alerts, sends, webhooks, ignored, waiting, armed, failing, failed_tasks, alarms, forgotten }
     }
 
     /// An alert was raised or changed its status.
@@ -80,6 +83,11 @@ impl Metrics {
     /// Work on an alert failed inside callout.
     pub fn failure(&self) {
         self.failed_tasks.inc();
+    }
+
+    /// Alerts were forgotten, because they had been settled for long.
+    pub fn forgotten(&self, n_alerts: usize) {
+        self.forgotten.inc_by(u64::try_from(n_alerts).unwrap_or(u64::MAX));
     }
 
     /// The figures that are read off rather than counted.

@@ -19,6 +19,7 @@ use super::secret::Secret;
 use super::section::{Given, Section, Written};
 use super::sender::{self, Form, SenderKey, Senders};
 use super::setting::{self, LISTEN_DEFAULT, MAX_PER_SECOND_DEFAULT, StoreChoice};
+use super::span::{self, RETENTION_DEFAULT};
 use super::tree::Node;
 use super::user::{self, Users};
 use super::{Config, Server, Vonage};
@@ -43,6 +44,7 @@ pub(super) struct Draft<'t> {
     pub(super) api_key: Value<'t>,
     pub(super) api_keys: List<'t>,
     pub(super) store: Value<'t>,
+    pub(super) retention: Value<'t>,
     pub(super) backend: Value<'t>,
     pub(super) vonage_url: Value<'t>,
     pub(super) rcs_url: Value<'t>,
@@ -98,6 +100,7 @@ impl Draft<'_> {
         let server = self.server(overrides, report);
         let store = chosen(overrides.store.as_ref(), self.store);
         let store = read_or(store, StoreChoice::beside(around.folder), setting::store, report);
+        let retention = read_or(self.retention, Some(RETENTION_DEFAULT), span::retention, report);
         let backend = chosen(overrides.backend.as_ref(), self.backend);
         let backend = read_or(backend, self.backend_default, setting::backend, report);
 
@@ -116,7 +119,8 @@ impl Draft<'_> {
         self.warn_of_free_text(&users, &manner, policies.as_ref(), report);
         let messenger = vonage.as_ref().and_then(|vonage| vonage.messenger.as_ref());
         self.warn_of_messengers_window(&users, messenger, report);
-        let config = Config { server, store, vonage: vonage?, policies: policies?, path: around.path.into() };
+        let config =
+            Config { server, store, vonage: vonage?, retention, policies: policies?, path: around.path.into() };
         (!report.has_errors()).then_some(config)
     }
 

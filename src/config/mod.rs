@@ -27,6 +27,7 @@ mod secret;
 mod section;
 mod sender;
 mod setting;
+mod span;
 mod suggestion;
 mod tree;
 mod tutorial;
@@ -53,6 +54,7 @@ pub use secret::Secret;
 pub use section::Written;
 pub use sender::{SMS_SENDER_CHARS_MAX, SMS_SENDER_DIGITS_MAX, Senders};
 pub use setting::{LISTEN_DEFAULT, MAX_PER_SECOND_DEFAULT, MAX_PER_SECOND_MAX, SIGNATURE_AGE_SECONDS_MAX, StoreChoice};
+pub use span::{RETENTION_DEFAULT, RETENTION_MAX, RETENTION_MIN};
 pub use tree::{DEPTH_MAX, FILE_BYTES_MAX, VALUES_MAX};
 pub use user::USERS_MAX;
 
@@ -77,6 +79,8 @@ pub struct Config {
     pub store: StoreChoice,
     /// How messages get to people.
     pub vonage: Vonage,
+    /// How long alerts are kept that nobody needs to be called for any more; for ever if it is not set.
+    pub retention: Option<Duration>,
     /// Who is called.
     pub policies: Policies,
     /// The file that this was read from.

@@ -11,8 +11,8 @@ use super::sender::{Form, SenderKey};
 use super::tree::{Node, Value};
 use crate::escalation::Backend;
 
-const KEYS: [&str; 9] =
-    ["server", "store", "vonage", "users", "policies", "text", "whatsapp_template", "confirm", "$schema"];
+const KEYS: [&str; 10] =
+    ["server", "store", "retention", "vonage", "users", "policies", "text", "whatsapp_template", "confirm", "$schema"];
 const SERVER_KEYS: [&str; 4] = ["listen", "public_url", "api_key", "api_keys"];
 const VONAGE_KEYS: [&str; 10] = [
     "backend",
@@ -47,6 +47,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
     let public_url = value(server, "public_url");
     let api_key = value(server, "api_key");
     let store = value(Some(top), "store");
+    let retention = value(Some(top), "retention");
     let backend = value(vonage, "backend");
     let vonage_url = value(vonage, "url");
     let rcs_url = value(vonage, "rcs_url");
@@ -64,6 +65,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
         api_key,
         api_keys: server.map_or(Written::Absent, |server| server.list("api_keys", report)),
         store,
+        retention,
         backend,
         vonage_url,
         rcs_url,

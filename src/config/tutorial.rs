@@ -55,6 +55,7 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
         api_key: Written::Absent,
         api_keys: Written::Absent,
         store: Written::Absent,
+        retention: Written::Absent,
         backend: Written::Absent,
         vonage_url: Written::Absent,
         rcs_url: Written::Absent,

@@ -15,6 +15,7 @@ mod raise;
 mod receive;
 mod replies;
 mod tasks;
+mod tidying;
 mod timers;
 mod turns;
 mod unclear;
@@ -129,6 +130,8 @@ pub struct Settings {
     pub max_per_second: u32,
     /// Where the service is reached from outside, without a slash at the end; none means no links.
     pub public_url: Option<Box<str>>,
+    /// How long settled alerts are kept, [`IDEMPOTENCY_KEPT`] at least; for ever if it is not set.
+    pub retention: Option<Duration>,
 }
 
 /// Why the engine could not do what it was asked.

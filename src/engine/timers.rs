@@ -6,12 +6,16 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::id::AlertId;
 use crate::timestamp::Timestamp;
+
+/// How late a wake-up may be before this counts as being behind.
+const OVERDUE_AFTER: Duration = Duration::from_secs(1);
 
 /// Whom to wake, and what to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +74,11 @@ impl Timers {
     /// How many entries there are, true or not.
     pub(super) fn n_armed(&self) -> usize {
         self.lock().len()
+    }
+
+    /// Whether a wake-up should have been brought a while ago.
+    pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
+        self.lock().peek().is_some_and(|Reverse((wake_at, _))| now.since(*wake_at) > OVERDUE_AFTER)
     }
 
     /// Waits for the earliest wake-up and takes what is due then, at most `limit` of it.

@@ -1,4 +1,4 @@
-//! The door of the clock: taking up after a start, waking alerts, handing out turns, tidying.
+//! The door of the clock: taking up after a start, waking alerts, handing out turns.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::id::AlertId;
 use crate::store::Armed;
 use crate::timestamp::Timestamp;
 
-use super::apply::{Applied, Chain};
+use super::apply::Applied;
 use super::outage::Holding;
 use super::timers::{Wake, WakeWhy};
 use super::turns::Turn;
-use super::{Engine, Error, IDEMPOTENCY_KEPT, PARKED_KEPT, WAKING_MAX};
+use super::{Engine, Error, WAKING_MAX};
 
 /// How many alerts are taken up at a time.
 const TAKE_UP_PAGE: usize = 10_000;
@@ -25,10 +25,6 @@ const LEARNING_MAX: usize = 64;
 const WORK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long to wait before looking again whether the known outcome of a send is written down.
 const RECORDED_BY: Duration = Duration::from_secs(1);
-/// How often what was left lying is tidied up; for the first time right after the start.
-const TIDY_EVERY: Duration = Duration::from_mins(1);
-/// How much is tidied up at a time, so that nothing waits long for it.
-const TIDY_PAGE: usize = 500;
 
 impl Engine {
     /// Arms every alert that the store has armed. Where nobody else uses the store, what was being
@@ -183,30 +179,6 @@ impl Engine {
             return Ok(());
         }
         self.apply_in_turn(id, &Event::TurnCame, None, Some(turn)).await?;
-        Ok(())
-    }
-
-    async fn tidy_up(&self) {
-        loop {
-            if let Err(error) = self.tidy().await {
-                tracing::warn!(error = %Chain(&error), "what was left lying could not be tidied up; trying again in a minute");
-            }
-            self.0.clock.sleep_until(self.now().plus(TIDY_EVERY)).await;
-        }
-    }
-
-    /// Applies the webhooks that a lost process or a failing store left parked, and forgets what has
-    /// served its time.
-    async fn tidy(&self) -> Result<(), Error> {
-        for known in self.0.store.parked_and_known(TIDY_PAGE).await? {
-            self.apply_parked(&known).await?;
-        }
-        let now = self.0.clock.now();
-        let before = |kept: Duration| {
-            let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
-            Timestamp::from_millis(now.as_millis().saturating_sub(kept))
-        };
-        while self.0.store.tidy(before(IDEMPOTENCY_KEPT), before(PARKED_KEPT), TIDY_PAGE).await? >= TIDY_PAGE {}
         Ok(())
     }
 }

@@ -235,7 +235,11 @@ fn link_secret(config: &Config) -> [u8; 32] {
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {
-    engine::Settings { max_per_second: config.vonage.max_per_second, public_url: config.server.public_url.clone() }
+    engine::Settings {
+        max_per_second: config.vonage.max_per_second,
+        public_url: config.server.public_url.clone(),
+        retention: config.retention,
+    }
 }
 
 /// The key that may do everything: the one that is given, or one that is made where none is given at all.

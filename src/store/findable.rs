@@ -6,6 +6,7 @@
 use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Attempt, Leg, Progress, Status, Step, next_wake};
 use crate::id::{AttemptNumber, ProviderId};
+use crate::timestamp::Timestamp;
 
 use super::{Armed, StatusFilter};
 
@@ -26,6 +27,14 @@ pub(super) fn armed(alert: &Alert) -> Option<Armed> {
     let wake_at = next_wake(alert)?;
     let sending = matches!(alert.status, Status::Escalating(Progress::Sending { .. }));
     Some(Armed { id: alert.id(), wake_at, sending })
+}
+
+/// Since when the alert has been settled without a change, where it is settled.
+pub(super) fn settled_at(alert: &Alert) -> Option<Timestamp> {
+    match alert.status {
+        Status::Escalating(_) => None,
+        Status::Acknowledged | Status::Exhausted | Status::Resolved => Some(alert.updated_at),
+    }
 }
 
 /// The dedup key that posting the same problem again would find this alert by: only while it is

@@ -1,7 +1,6 @@
 //! Keeps alerts in memory: for the demonstration, for trying things out, and for tests.
 //!
-//! It keeps every promise of [`Store`] but one: what it holds ends with the process. It keeps all
-//! alerts, settled ones too, and forgets none of them.
+//! It keeps every promise of [`Store`] but one: what it holds ends with the process.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -46,6 +45,7 @@ struct Shelves {
     open_keys: HashMap<Box<str>, AlertId>,
     unresolved: HashMap<Box<str>, BTreeSet<AlertNumber>>,
     armed: BTreeMap<AlertId, Armed>,
+    settled: BTreeSet<(Timestamp, AlertId)>,
     messages: HashMap<ProviderId, AttemptRef>,
     reached: HashMap<(Channel, Box<str>), BTreeSet<AlertNumber>>,
     claims: HashMap<ClaimKey, Replay>,
@@ -232,6 +232,21 @@ impl Store for MemoryStore {
         Ok(old_claims.len() + old_parked.len())
     }
 
+    async fn forget(&self, settled_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        let mut shelves = self.shelves();
+        let old = shelves.settled.iter().take_while(|(at, _)| *at < settled_before).take(limit);
+        let old: Vec<AlertId> = old.map(|(_, id)| *id).collect();
+        for id in &old {
+            shelves.forget(*id);
+        }
+        Ok(old.len())
+    }
+
+    async fn forget_plans(&self) -> Result<usize, Error> {
+        // The last alert that has a plan takes it along.
+        Ok(0)
+    }
+
     async fn secret(&self, name: &str, proposed: [u8; 32]) -> Result<[u8; 32], Error> {
         Ok(*self.shelves().secrets.entry(name.into()).or_insert(proposed))
     }
@@ -262,6 +277,12 @@ impl Shelves {
             Some(armed) => self.armed.insert(alert.id(), armed),
             None => self.armed.remove(&alert.id()),
         };
+        if let Some(at) = seen.and_then(findable::settled_at) {
+            self.settled.remove(&(at, alert.id()));
+        }
+        if let Some(at) = findable::settled_at(&alert) {
+            self.settled.insert((at, alert.id()));
+        }
         for (id, attempt) in findable::new_messages(seen, &alert) {
             // The first stays: no later report can take a message away from its attempt.
             self.messages.entry(id.clone()).or_insert(AttemptRef { alert: alert.id(), attempt });
@@ -306,14 +327,44 @@ impl Shelves {
         let number = alert.raised.number;
         if alert.status == Status::Resolved {
             for (channel, address) in findable::reached(alert) {
-                if let Some(numbers) = self.reached.get_mut(&(channel, address.reveal().into())) {
-                    numbers.remove(&number);
-                }
+                self.unreach(channel, address, number);
             }
             return;
         }
         for (channel, address) in findable::newly_reached(seen, alert) {
             self.reached.entry((channel, address.reveal().into())).or_default().insert(number);
+        }
+    }
+
+    fn forget(&mut self, id: AlertId) {
+        let Some(Stored { alert, .. }) = self.alerts.remove(&id) else { return };
+        let number = alert.raised.number;
+        self.by_number.remove(&number);
+        if let Some(at) = findable::settled_at(&alert) {
+            self.settled.remove(&(at, id));
+        }
+        if let Some(key) = findable::open_key(&alert)
+            && self.open_keys.get(key) == Some(&id)
+        {
+            self.open_keys.remove(key);
+        }
+        for (message, _) in findable::new_messages(None, &alert) {
+            if self.messages.get(message).is_some_and(|attempt| attempt.alert == id) {
+                self.messages.remove(message);
+            }
+        }
+        for (channel, address) in findable::reached(&alert) {
+            self.unreach(channel, address, number);
+        }
+    }
+
+    fn unreach(&mut self, channel: Channel, address: &Address, number: AlertNumber) {
+        let place = (channel, Box::from(address.reveal()));
+        if let Some(numbers) = self.reached.get_mut(&place) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.reached.remove(&place);
+            }
         }
     }
 

@@ -91,6 +91,18 @@ pub trait Store: Send + Sync + 'static {
     /// Returns how many were forgotten.
     async fn tidy(&self, keys_before: Timestamp, parked_before: Timestamp, limit: usize) -> Result<usize, Error>;
 
+    /// Forgets alerts that are acknowledged, exhausted or resolved and have not changed since
+    /// `settled_before`, those unchanged for longest first, at most `limit` of them, with their messages
+    /// and the addresses that they are found by. Returns how many were forgotten. An alert that escalates
+    /// is never forgotten, whatever its age.
+    ///
+    /// `settled_before` is further back than idempotency keys are kept ([`Store::tidy`]), so that no key
+    /// outlives its alert.
+    async fn forget(&self, settled_before: Timestamp, limit: usize) -> Result<usize, Error>;
+
+    /// Forgets the frozen plans that no alert has any more. Returns how many.
+    async fn forget_plans(&self) -> Result<usize, Error>;
+
     /// Keeps a named secret of the installation, unless one is kept already; returns the one that is.
     async fn secret(&self, name: &str, proposed: [u8; 32]) -> Result<[u8; 32], Error>;
 

@@ -212,7 +212,11 @@ async fn a_reload_changes_the_link_and_nothing_else_of_a_running_alert() {
     let stage = Stage::open().await;
     let id = stage.raise(&a_minute_each(&["Tony", "Anna"])).await;
     stage.settle().await;
-    stage.engine.set(Settings { max_per_second: 5, public_url: Some("https://callout.example".into()) });
+    stage.engine.set(Settings {
+        max_per_second: 5,
+        public_url: Some("https://callout.example".into()),
+        ..Settings::default()
+    });
     stage.pass(seconds(61)).await;
     let sent = stage.vonage.sent_for(id);
     assert_eq!(stage.vonage.log(), ["0 Tony sms", "60 Anna sms"]);

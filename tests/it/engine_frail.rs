@@ -239,6 +239,14 @@ impl Store for Frail {
         self.around(Call::Other, self.inner.tidy(keys_before, parked_before, limit)).await
     }
 
+    async fn forget(&self, settled_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        self.around(Call::Other, self.inner.forget(settled_before, limit)).await
+    }
+
+    async fn forget_plans(&self) -> Result<usize, Error> {
+        self.around(Call::Other, self.inner.forget_plans()).await
+    }
+
     async fn secret(&self, name: &str, proposed: [u8; 32]) -> Result<[u8; 32], Error> {
         self.around(Call::Other, self.inner.secret(name, proposed)).await
     }

@@ -10,7 +10,7 @@ use callout::store::MemoryStore;
 use super::engine_stage::{Part, Sent, Stage, a_minute_each, minutes, new_alert, seconds, tutorial};
 
 async fn paced(max_per_second: u32) -> Stage {
-    Stage::with(Arc::new(MemoryStore::new()), Settings { max_per_second, public_url: None }).await
+    Stage::with(Arc::new(MemoryStore::new()), Settings { max_per_second, ..Settings::default() }).await
 }
 
 /// The most sends that began within any one second.
@@ -54,7 +54,7 @@ async fn first_messages_go_ahead_then_the_worse_alert_then_the_older() {
     raise_many(&stage, 2, &a_minute_each(&["Tony", "Anna"])).await;
     stage.pass(seconds(58)).await;
     let n_before = stage.vonage.sent().len();
-    stage.engine.set(Settings { max_per_second: 1, public_url: None });
+    stage.engine.set(Settings { max_per_second: 1, ..Settings::default() });
     stage.pass(Duration::from_millis(1_500)).await;
     for severity in [Severity::Info, Severity::Critical, Severity::Warning, Severity::Critical] {
         let mut new = new_alert(&a_minute_each(&["Eve", "Bob"]));

@@ -163,7 +163,7 @@ async fn an_engine_with_nothing_to_do_wakes_up_once_a_minute_and_no_more() {
         metrics: Arc::new(Metrics::new()),
         alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
         link_secret: [7; 32],
-        settings: Settings { max_per_second: 25, public_url: None },
+        settings: Settings { max_per_second: 25, ..Settings::default() },
     };
     let engine = Engine::start(parts).await.unwrap();
     let plan = a_minute_each(&["Tony", "Anna"]);

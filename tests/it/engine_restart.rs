@@ -154,7 +154,7 @@ async fn a_retry_goes_on_where_it_was() {
 
 #[tokio::test(start_paused = true)]
 async fn stopping_begins_nothing_new_and_writes_down_what_is_on_its_way() {
-    let settings = Settings { max_per_second: 2, public_url: None };
+    let settings = Settings { max_per_second: 2, ..Settings::default() };
     let stage = Stage::with(Frail::new(), settings).await;
     stage.vonage.always(Part::AcceptAfter(seconds(5)));
     let plan = a_minute_each(&["Tony", "Anna"]);

@@ -43,6 +43,7 @@ mod process;
 mod readme;
 mod records;
 mod restart;
+mod retention;
 mod sandbox_api;
 mod sandbox_dispatch;
 mod sandbox_faults;

@@ -109,8 +109,8 @@ impl Deed for InsertAlert {
         let id = rows::id_bytes(alert.id());
         books.connection.prepare_cached(sql)?.execute(params![number, id, alert.raised.policy, plan, self.raised])?;
         let armed = findable::armed(alert);
-        let sql = "INSERT INTO states (number, id, version, status, wake_at, sending, open_key, record) \
-                   VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7)";
+        let sql = "INSERT INTO states (number, id, version, status, wake_at, sending, open_key, record, settled_at) \
+                   VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8)";
         books.connection.prepare_cached(sql)?.execute(params![
             number,
             id,
@@ -119,6 +119,7 @@ impl Deed for InsertAlert {
             armed.is_some_and(|armed| armed.sending),
             open_key,
             self.version.record,
+            findable::settled_at(alert).map(Timestamp::as_millis),
         ])?;
         self.version.keep_ways_to_it(books)?;
         Ok((Insert::Inserted(self.version.stored(1)), Some(plan)))
@@ -133,9 +134,28 @@ impl Deed for InsertAlert {
 }
 
 impl InsertAlert {
-    fn plan_row(&self, books: &Books<'_>) -> Result<i64, Fault> {
+    fn plan_row(&self, books: &mut Books<'_>) -> Result<i64, Fault> {
+        let row = self.find_or_keep_plan(books)?;
+        if let Some(in_use) = &mut books.plans_in_use {
+            in_use.insert(row);
+        }
+        Ok(row)
+    }
+
+    fn find_or_keep_plan(&self, books: &Books<'_>) -> Result<i64, Fault> {
+        let written;
         let plan = match &self.plan {
-            PlanRow::Known(row) => return Ok(*row),
+            PlanRow::Known(row) => {
+                // It may have been forgotten since it was looked up. Rows are never given twice.
+                let mut statement = books.connection.prepare_cached("SELECT 1 FROM plans WHERE id = ?1")?;
+                if statement.exists([row])? {
+                    return Ok(*row);
+                }
+                let alert = &self.version.alert;
+                written =
+                    record::write_plan(alert.plan()).map_err(|error| Fault::Corrupt(unwritable(alert.id(), error)))?;
+                &written
+            }
             PlanRow::Unknown(plan) => plan,
         };
         let mut statement = books.connection.prepare_cached("SELECT id FROM plans WHERE hash = ?1")?;
@@ -198,8 +218,8 @@ impl Deed for UpdateAlert {
         }
         let number = rows::signed(alert.raised.number.0);
         let armed = findable::armed(alert);
-        let sql = "UPDATE states SET version = version + 1, status = ?3, wake_at = ?4, sending = ?5, record = ?6 \
-                   WHERE number = ?1 AND version = ?2";
+        let sql = "UPDATE states SET version = version + 1, status = ?3, wake_at = ?4, sending = ?5, record = ?6, \
+                   settled_at = ?7 WHERE number = ?1 AND version = ?2";
         let n_changed = books.connection.prepare_cached(sql)?.execute(params![
             number,
             rows::signed(self.seen_version),
@@ -207,6 +227,7 @@ impl Deed for UpdateAlert {
             armed.map(|armed| armed.wake_at.as_millis()),
             armed.is_some_and(|armed| armed.sending),
             self.version.record,
+            findable::settled_at(alert).map(Timestamp::as_millis),
         ])?;
         if n_changed == 0 {
             return Ok(Update::Stale);

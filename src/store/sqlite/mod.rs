@@ -14,6 +14,7 @@
 mod checkpoint;
 mod deeds;
 mod fault;
+mod forgetting;
 mod live;
 mod opening;
 mod plans;
@@ -41,6 +42,7 @@ pub use opening::OpenError;
 
 use checkpoint::Checkpointer;
 use deeds::{InsertAlert, KeepSecret, KeyChange, Park, Probe, Tidy, Unpark, UpdateAlert, Version};
+use forgetting::{Forget, ForgetPlans, WatchPlans};
 use opening::Ownership;
 use readers::{N_READERS, Readers};
 use writer::{Shared, Writer};
@@ -192,6 +194,26 @@ impl Store for SqliteStore {
 
     async fn tidy(&self, keys_before: Timestamp, parked_before: Timestamp, limit: usize) -> Result<usize, Error> {
         self.ask(Tidy { keys_before, parked_before, limit }).await
+    }
+
+    async fn forget(&self, settled_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        // Read beside the writer, so that it has nothing to do but to delete.
+        let old =
+            self.readers.read(move |connection, shared| forgetting::old(connection, shared, settled_before, limit));
+        let old = old.await?;
+        if old.is_empty() { Ok(0) } else { self.ask(Forget { old, settled_before }).await }
+    }
+
+    async fn forget_plans(&self) -> Result<usize, Error> {
+        self.ask(WatchPlans).await?;
+        let found = self.readers.read(|connection, _| forgetting::unused_plans(connection)).await;
+        let mut n_forgotten = 0;
+        for unused in found.as_deref().unwrap_or_default().chunks(forgetting::PLANS_AT_ONCE) {
+            n_forgotten += self.ask(ForgetPlans { unused: unused.to_vec(), are_last: false }).await?;
+        }
+        // In any case, so that the watch ends.
+        self.ask(ForgetPlans { unused: Vec::new(), are_last: true }).await?;
+        found.map(|_| n_forgotten)
     }
 
     async fn secret(&self, name: &str, proposed: [u8; 32]) -> Result<[u8; 32], Error> {

@@ -18,7 +18,11 @@ const SQLITE_MIN: i32 = 3_051_003;
 /// Marks a database as callout's: "call" in ASCII.
 const APPLICATION_ID: i32 = 0x6361_6c6c;
 /// The steps that make the schema, in order; the database remembers how many it has seen.
-const MIGRATIONS: [&str; 2] = [include_str!("../migrations/sqlite/1.sql"), include_str!("../migrations/sqlite/2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/sqlite/1.sql"),
+    include_str!("../migrations/sqlite/2.sql"),
+    include_str!("../migrations/sqlite/3.sql"),
+];
 /// How long a connection waits for another one of this process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of the database the writer keeps at hand, in KiB (negative by SQLite's convention).

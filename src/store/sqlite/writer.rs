@@ -9,6 +9,7 @@
 //! transaction of its own. After a commit that failed with an I/O error nobody knows what is on the
 //! disk; the store refuses everything from then on.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -66,6 +67,8 @@ pub(super) struct Books<'a> {
     pub(super) plans: &'a Plans,
     /// How many webhooks are parked, where that has been counted.
     pub(super) n_parked: Option<usize>,
+    /// The plans that new alerts have taken since somebody began to look for unused ones.
+    pub(super) plans_in_use: &'a mut Option<HashSet<i64>>,
 }
 
 impl Books<'_> {
@@ -168,6 +171,7 @@ impl Writer {
             waiting,
             n_bytes: Arc::clone(&n_bytes),
             n_parked: None,
+            plans_in_use: None,
             _ownership: ownership,
         };
         let thread = thread::Builder::new().name("callout-writer".to_owned()).spawn(move || desk.work())?;
@@ -227,6 +231,7 @@ struct Desk {
     waiting: Receiver<Box<dyn AnyErrand>>,
     n_bytes: Arc<AtomicUsize>,
     n_parked: Option<usize>,
+    plans_in_use: Option<HashSet<i64>>,
     _ownership: Ownership,
 }
 
@@ -259,7 +264,12 @@ impl Desk {
         self.shared.check().map_err(|error| (error, Reach::Store))?;
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begun.map_err(|error| (Fault::from(error).into(), Reach::Batch))?;
-        let mut books = Books { connection: &transaction, plans: &self.shared.plans, n_parked: self.n_parked.take() };
+        let mut books = Books {
+            connection: &transaction,
+            plans: &self.shared.plans,
+            n_parked: self.n_parked.take(),
+            plans_in_use: &mut self.plans_in_use,
+        };
         for errand in batch {
             if let Err(fault) = errand.carry_out(&mut books) {
                 // What was learnt from a row of this transaction is taken back with it.

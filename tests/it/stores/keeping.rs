@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use callout::contact::Channel;
 use callout::escalation::{Alert, Backend, Event, Raised};
 use callout::id::AlertNumber;
-use callout::store::{Claim, ClaimKey, Error, Insert, Outcome, Page, Store, Stored, Update};
+use callout::store::{Claim, ClaimKey, Error, Insert, Outcome, Page, StatusFilter, Store, Stored, Update};
 use tokio::task::JoinSet;
 
 use super::{N_RACING, claim, is_open, keep, read, replace, webhook};
 use crate::alerts::{
-    after, after_acknowledging, after_everybody, after_resolving, after_sending, alert, alert_with_key, at, begin,
-    plan, provider_id, raised,
+    address, after, after_acknowledging, after_everybody, after_resolving, after_sending, alert, alert_with_key, at,
+    begin, plan, provider_id, raised,
 };
 
 pub(super) async fn a_kept_alert_is_read_back(store: &Arc<dyn Store>) {
@@ -228,6 +229,80 @@ pub(super) async fn what_has_served_its_time_is_forgotten(store: &Arc<dyn Store>
     }
     let again = store.insert(alert(20), Some(claim(0, Outcome::Created))).await.unwrap();
     assert!(matches!(again, Insert::Inserted(_)), "a forgotten key can be used again");
+}
+
+pub(super) async fn settled_alerts_are_forgotten_after_their_time(store: &Arc<dyn Store>) {
+    let mut kept = Vec::new();
+    for number in 1..=6 {
+        let stored = keep(store, alert(number)).await;
+        let settled = match number % 3 {
+            0 => after_resolving(&stored.alert),
+            1 => after_acknowledging(&after_sending(&stored.alert, &format!("m-{number}"))),
+            _ => after_everybody(&stored.alert),
+        };
+        kept.push(replace(store, &stored, settled).await);
+    }
+    // Some stores count the next number from the newest alert, and keep that one.
+    keep(store, alert(7)).await;
+    // Somebody has changed the oldest since.
+    let changed = after(&kept[0].alert, &Event::Resolve { by: "Anna".into() }, at(100));
+    replace(store, &kept[0], changed).await;
+    assert_eq!(store.forget(at(5), 2).await.unwrap(), 2, "no more than two at a time");
+    assert_eq!(store.forget(at(5), 2).await.unwrap(), 1);
+    assert_eq!(store.forget(at(5), 2).await.unwrap(), 0);
+    for (number, kept) in (1..).zip(&kept) {
+        let is_there = store.get(kept.alert.id()).await.unwrap().is_some();
+        assert_eq!(is_there, [1, 5, 6].contains(&number), "alert {number}");
+    }
+    let listed = store.list(&Page { limit: 10, ..Page::default() }).await.unwrap();
+    let numbers: Vec<u64> = listed.iter().map(|alert| alert.raised.number.0).collect();
+    assert_eq!(numbers, [7, 6, 5, 1]);
+}
+
+pub(super) async fn a_running_alert_is_never_forgotten(store: &Arc<dyn Store>) {
+    let running = keep(store, alert(1)).await;
+    let late = keep(store, alert(2)).await;
+    let late = replace(store, &late, after_everybody(&late.alert)).await;
+    keep(store, alert(3)).await;
+    // Somebody answers an exhausted alert just before its time is over.
+    replace(store, &late, after(&late.alert, &Event::Resolve { by: "Tony".into() }, at(500))).await;
+    assert_eq!(store.forget(at(400), 10).await.unwrap(), 0);
+    assert_eq!(read(store, &running.alert).await.alert, running.alert);
+    assert_eq!(store.forget(at(u64::from(u32::MAX)), 10).await.unwrap(), 1);
+    assert!(store.get(late.alert.id()).await.unwrap().is_none());
+    assert_eq!(read(store, &running.alert).await.alert, running.alert);
+    let answered = after_resolving(&running.alert);
+    assert_eq!(replace(store, &running, answered).await.version, 2, "it goes on as before");
+}
+
+pub(super) async fn what_a_forgotten_alert_was_found_by_is_free_again(store: &Arc<dyn Store>) {
+    let old = keep(store, alert_with_key(1, "disk")).await;
+    let sent = replace(store, &old, after_sending(&old.alert, "m-old")).await;
+    replace(store, &sent, after_acknowledging(&sent.alert)).await;
+    keep(store, alert(2)).await;
+    let tony = address(Channel::Messenger, "6542087712345678");
+    let statuses = [StatusFilter::Acknowledged];
+    assert_eq!(store.find_address(Channel::Messenger, &tony, &statuses, 9).await.unwrap(), [old.alert.id()]);
+    assert_eq!(store.forget(at(50), 10).await.unwrap(), 1);
+    assert_eq!(store.find_message(&provider_id("m-old")).await.unwrap(), None);
+    assert_eq!(store.find_number(AlertNumber(1)).await.unwrap(), None);
+    assert_eq!(store.find_address(Channel::Messenger, &tony, &statuses, 9).await.unwrap(), []);
+    assert!(!is_open(store, "disk", 3).await, "the same problem raises a new alert");
+    assert!(store.next_number().await.unwrap() > AlertNumber(3), "no number is given twice");
+}
+
+pub(super) async fn a_plan_is_forgotten_with_its_last_alert(store: &Arc<dyn Store>) {
+    let old = keep(store, begin(Raised { plan: plan(Backend::Dispatch), ..raised(1) })).await;
+    replace(store, &old, after_resolving(&old.alert)).await;
+    let running = keep(store, alert(2)).await;
+    store.forget_plans().await.unwrap();
+    assert_eq!(read(store, &old.alert).await.alert.plan(), old.alert.plan(), "it is in use");
+    assert_eq!(store.forget(at(50), 10).await.unwrap(), 1);
+    store.forget_plans().await.unwrap();
+    assert_eq!(read(store, &running.alert).await.alert.plan(), running.alert.plan());
+    let again = keep(store, begin(Raised { plan: plan(Backend::Dispatch), ..raised(3) })).await;
+    let again = replace(store, &again, after_resolving(&again.alert)).await;
+    assert_eq!(read(store, &again.alert).await.alert.plan(), old.alert.plan(), "it can be taken again");
 }
 
 pub(super) async fn a_secret_is_kept_once(store: &Arc<dyn Store>) {

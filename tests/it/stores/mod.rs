@@ -84,6 +84,10 @@ macro_rules! keeps_every_promise {
             finding::parked_webhooks_come_back_in_order
             finding::the_oldest_parked_webhooks_make_room
             keeping::what_has_served_its_time_is_forgotten
+            keeping::settled_alerts_are_forgotten_after_their_time
+            keeping::a_running_alert_is_never_forgotten
+            keeping::what_a_forgotten_alert_was_found_by_is_free_again
+            keeping::a_plan_is_forgotten_with_its_last_alert
             keeping::a_secret_is_kept_once
             keeping::numbers_are_given_once
             keeping::long_texts_come_back_to_the_letter
