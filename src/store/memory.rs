@@ -348,6 +348,14 @@ impl Shelves {
         {
             self.open_keys.remove(key);
         }
+        if let Some(key) = alert.raised.dedup_key.as_deref()
+            && let Some(numbers) = self.unresolved.get_mut(key)
+        {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.unresolved.remove(key);
+            }
+        }
         for (message, _) in findable::new_messages(None, &alert) {
             if self.messages.get(message).is_some_and(|attempt| attempt.alert == id) {
                 self.messages.remove(message);

@@ -286,6 +286,7 @@ pub(super) async fn what_a_forgotten_alert_was_found_by_is_free_again(store: &Ar
     assert_eq!(store.forget(at(50), 10).await.unwrap(), 1);
     assert_eq!(store.find_message(&provider_id("m-old")).await.unwrap(), None);
     assert_eq!(store.find_number(AlertNumber(1)).await.unwrap(), None);
+    assert_eq!(store.find_key("disk", 9).await.unwrap(), []);
     assert_eq!(store.find_address(Channel::Messenger, &tony, &statuses, 9).await.unwrap(), []);
     assert!(!is_open(store, "disk", 3).await, "the same problem raises a new alert");
     assert!(store.next_number().await.unwrap() > AlertNumber(3), "no number is given twice");
