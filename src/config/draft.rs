@@ -19,7 +19,7 @@ use super::secret::Secret;
 use super::section::{Given, Section, Written};
 use super::sender::{self, Form, SenderKey, Senders};
 use super::setting::{self, LISTEN_DEFAULT, MAX_PER_SECOND_DEFAULT, StoreChoice};
-use super::span::{self, RETENTION_DEFAULT};
+use super::span::{self, RETENTION_DEFAULT, Retention};
 use super::tree::Node;
 use super::user::{self, Users};
 use super::{Config, Server, Vonage};
@@ -100,7 +100,7 @@ impl Draft<'_> {
         let server = self.server(overrides, report);
         let store = chosen(overrides.store.as_ref(), self.store);
         let store = read_or(store, StoreChoice::beside(around.folder), setting::store, report);
-        let retention = read_or(self.retention, Some(RETENTION_DEFAULT), span::retention, report);
+        let retention = read_or(self.retention, Retention::For(RETENTION_DEFAULT), span::retention, report).span();
         let backend = chosen(overrides.backend.as_ref(), self.backend);
         let backend = read_or(backend, self.backend_default, setting::backend, report);
 

@@ -12,13 +12,29 @@ pub const RETENTION_MIN: Duration = Duration::from_hours(24);
 /// The longest that can be asked for in figures.
 pub const RETENTION_MAX: Duration = Duration::from_hours(24 * 3_650);
 
-/// How long settled alerts are kept; the inner `None` is for ever.
-pub(super) fn retention(given: Given<'_>, report: &mut Report) -> Option<Option<Duration>> {
+/// How long settled alerts are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retention {
+    For(Duration),
+    Forever,
+}
+
+impl Retention {
+    /// The span, where there is one.
+    pub(super) const fn span(self) -> Option<Duration> {
+        match self {
+            Self::For(span) => Some(span),
+            Self::Forever => None,
+        }
+    }
+}
+
+pub(super) fn retention(given: Given<'_>, report: &mut Report) -> Option<Retention> {
     if given.text.trim() == "forever" {
-        return Some(None);
+        return Some(Retention::Forever);
     }
     let hint = "for example 30d, or forever";
-    span(given, "`retention`", (RETENTION_MIN, RETENTION_MAX), hint, report).map(Some)
+    span(given, "`retention`", (RETENTION_MIN, RETENTION_MAX), hint, report).map(Retention::For)
 }
 
 /// A span between two others, both included.
