@@ -21,11 +21,18 @@ pub enum Channel {
     Rcs,
     /// A multimedia message (United States only at Vonage).
     Mms,
+    /// An e-mail; it goes by SMTP and never through Vonage.
+    Email,
 }
 
 impl Channel {
     /// Every channel, in the order in which documents list them.
-    pub const ALL: [Self; 6] = [Self::Messenger, Self::ViberService, Self::Whatsapp, Self::Sms, Self::Rcs, Self::Mms];
+    pub const ALL: [Self; 7] =
+        [Self::Messenger, Self::ViberService, Self::Whatsapp, Self::Sms, Self::Rcs, Self::Mms, Self::Email];
+
+    /// The channels that Vonage carries.
+    pub const OF_VONAGE: [Self; 6] =
+        [Self::Messenger, Self::ViberService, Self::Whatsapp, Self::Sms, Self::Rcs, Self::Mms];
 
     /// The name that callout shows and that Messages v1 uses.
     pub const fn name(self) -> &'static str {
@@ -36,22 +43,23 @@ impl Channel {
             Self::Sms => "sms",
             Self::Rcs => "rcs",
             Self::Mms => "mms",
+            Self::Email => "email",
         }
     }
 
-    /// Whether Vonage reports `read` on this channel at all; it never does for SMS and MMS
-    /// (Messages API reference, status webhook; Dispatch guide).
+    /// Whether a `read` is ever reported on this channel; Vonage never does for SMS and MMS
+    /// (Messages API reference, status webhook; Dispatch guide), and nobody does for e-mail.
     pub const fn reports_read(self) -> bool {
         match self {
             Self::Messenger | Self::ViberService | Self::Whatsapp | Self::Rcs => true,
-            Self::Sms | Self::Mms => false,
+            Self::Sms | Self::Mms | Self::Email => false,
         }
     }
 
     /// Whether an address on this channel is a phone number (otherwise an opaque id).
     pub const fn has_number(self) -> bool {
         match self {
-            Self::Messenger => false,
+            Self::Messenger | Self::Email => false,
             Self::ViberService | Self::Whatsapp | Self::Sms | Self::Rcs | Self::Mms => true,
         }
     }
@@ -81,12 +89,13 @@ impl FromStr for Channel {
             "sms" => Ok(Self::Sms),
             "rcs" => Ok(Self::Rcs),
             "mms" => Ok(Self::Mms),
+            "email" => Ok(Self::Email),
             _ => Err(UnknownChannel),
         }
     }
 }
 
-/// Where a user is reached on a channel: a phone number in E.164 digits, or a Messenger id.
+/// Where a user is reached on a channel: a phone number in E.164 digits, a Messenger id, or an e-mail address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(Box<str>);
 
@@ -105,6 +114,9 @@ pub enum AddressError {
     /// An id is longer than Vonage takes.
     #[error("is longer than {max} characters", max = ID_CHARS_MAX)]
     TooLong,
+    /// An e-mail address is none, or one that no mail server takes without quotes.
+    #[error("is not an e-mail address")]
+    NotEmail,
     /// An id holds white space or control characters.
     #[error("must not hold spaces or control characters")]
     BadCharacter,
@@ -116,6 +128,10 @@ pub const NUMBER_DIGITS_MIN: usize = 7;
 pub const NUMBER_DIGITS_MAX: usize = 15;
 /// The most characters of an id (Messages API reference, `to` of a Messenger message).
 pub const ID_CHARS_MAX: usize = 50;
+/// The most characters of an e-mail address (RFC 5321, section 4.5.3.1: a path has 256 with its brackets).
+pub const EMAIL_CHARS_MAX: usize = 254;
+/// The most characters before the `@` (the same section).
+pub const EMAIL_LOCAL_CHARS_MAX: usize = 64;
 
 impl Address {
     /// Reads an address as people write it: a phone number may carry `+` or `00` in front and
@@ -125,7 +141,13 @@ impl Address {
         if text.is_empty() {
             return Err(AddressError::Empty);
         }
-        if channel.has_number() { Self::parse_number(text) } else { Self::parse_id(text) }
+        match channel {
+            Channel::Email => Self::parse_email(text),
+            Channel::Messenger => Self::parse_id(text),
+            Channel::ViberService | Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms => {
+                Self::parse_number(text)
+            }
+        }
     }
 
     fn parse_number(text: &str) -> Result<Self, AddressError> {
@@ -139,6 +161,21 @@ impl Address {
             return Err(AddressError::DigitCount);
         }
         Ok(Self(digits.into()))
+    }
+
+    /// Only what needs no quotes (RFC 5322, `dot-atom`), so that an address can never be read as anything else.
+    fn parse_email(text: &str) -> Result<Self, AddressError> {
+        let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NotEmail)?;
+        let is_local = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
+        let is_domain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let is_dotted = |part: &str, is_known: fn(u8) -> bool| {
+            part.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_known))
+        };
+        let is_sound = text.len() <= EMAIL_CHARS_MAX
+            && local.len() <= EMAIL_LOCAL_CHARS_MAX
+            && is_dotted(local, is_local)
+            && is_dotted(domain, is_domain);
+        if is_sound { Ok(Self(text.into())) } else { Err(AddressError::NotEmail) }
     }
 
     fn parse_id(text: &str) -> Result<Self, AddressError> {
@@ -190,6 +227,32 @@ mod tests {
         assert_eq!(Address::parse(Channel::Rcs, "1234567890123456"), Err(AddressError::DigitCount));
         assert_eq!(Address::parse(Channel::Messenger, &"9".repeat(51)), Err(AddressError::TooLong));
         assert_eq!(Address::parse(Channel::Messenger, "a b"), Err(AddressError::BadCharacter));
+    }
+
+    #[test]
+    fn an_e_mail_address_is_one_or_is_refused() {
+        for text in ["ops@example.org", "a.b+c@x.example", " tony@localhost ", "o'neil@ex-ample.org"] {
+            assert!(Address::parse(Channel::Email, text).is_ok(), "{text}");
+        }
+        let long = format!("{}@example.org", "a".repeat(65));
+        for text in [
+            "",
+            "ops",
+            "@example.org",
+            "ops@",
+            "a b@example.org",
+            "a@b@c",
+            "a..b@example.org",
+            "x@-_.org",
+            "ops@example.org\r\nBcc: x@y.z",
+            "<ops@example.org>",
+            "ops@[127.0.0.1]",
+            "\"a\"@example.org",
+            "ö@example.org",
+            &long,
+        ] {
+            assert!(Address::parse(Channel::Email, text).is_err(), "{text}");
+        }
     }
 
     #[test]

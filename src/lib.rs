@@ -9,18 +9,21 @@
 //! | [`wording`] | how messages are worded |
 //! | [`escalation`] | the core: one pure function that decides everything |
 //! | [`clock`], [`chance`], [`sender`], [`incoming`] | the small ports: time, chance, what goes out, what comes back |
+//! | [`callback`], [`target`] | what other systems are told, and where that may go |
 //! | [`store`] | where alerts are kept |
 //! | [`config`] | from a file, flags and the environment to values that cannot be wrong |
 //! | [`vonage`] | speaking Vonage: requests, answers, webhooks |
 //! | [`link`], [`metrics`] | acknowledge links, and what is counted |
 //! | [`alarm`] | what the people who run callout must be told |
 //! | [`engine`] | runs the machine: events in, effects out |
+//! | [`outgoing`] | the ways out that are not Vonage |
 //! | [`http`] | the front door |
 //! | [`sandbox`] | a stand-in for Vonage |
 //! | [`service`] | all of it wired together |
 //! | [`telemetry`], [`cli`] | logs, and the command line |
 
 pub mod alarm;
+pub mod callback;
 pub mod chance;
 pub mod cli;
 pub mod clock;
@@ -34,10 +37,12 @@ pub mod id;
 pub mod incoming;
 pub mod link;
 pub mod metrics;
+pub mod outgoing;
 pub mod sandbox;
 pub mod sender;
 pub mod service;
 pub mod store;
+pub mod target;
 pub mod telemetry;
 pub mod timestamp;
 pub mod vonage;

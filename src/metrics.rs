@@ -26,6 +26,7 @@ pub struct Metrics {
     failed_tasks: Counter<u64, AtomicU64>,
     alarms: Family<Labels, Counter>,
     forgotten: Counter<u64, AtomicU64>,
+    callbacks: Family<Labels, Counter>,
 }
 
 impl Metrics {
@@ -52,7 +53,22 @@ impl Metrics {
         registry.register("alarms", "Alarms raised for the people who run callout", alarms.clone());
         let forgotten = Counter::default();
         registry.register("alerts_forgotten", "Alerts that were settled longer than they are kept", forgotten.clone());
-        Self { registry, alerts, sends, webhooks, ignored, waiting, armed, failing, failed_tasks, alarms, forgotten }
+        let callbacks = Family::<Labels, Counter>::default();
+        registry.register("callbacks", "Tries of callbacks by what they tell of and outcome", callbacks.clone());
+        Self {
+            registry,
+            alerts,
+            sends,
+            webhooks,
+            ignored,
+            waiting,
+            armed,
+            failing,
+            failed_tasks,
+            alarms,
+            forgotten,
+            callbacks,
+        }
     }
 
     /// An alert was raised or changed its status.
@@ -73,6 +89,11 @@ impl Metrics {
     /// An event changed nothing.
     pub fn ignored(&self, reason: &'static str) {
         self.ignored.get_or_create(&vec![("reason", reason)]).inc();
+    }
+
+    /// A callback was tried.
+    pub fn callback(&self, topic: &'static str, outcome: &'static str) {
+        self.callbacks.get_or_create(&vec![("topic", topic), ("outcome", outcome)]).inc();
     }
 
     /// An alarm was raised.

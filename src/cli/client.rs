@@ -28,7 +28,7 @@ pub(super) struct ServiceArguments {
     config: Option<String>,
     /// Print the API's own JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -101,7 +101,7 @@ pub(super) struct EscalateArguments {
 }
 
 /// A command that could not be carried out; what there is to say has been said.
-struct Failed;
+pub(super) struct Failed;
 
 pub(super) async fn send(arguments: &SendArguments, environment: &Environment) -> u8 {
     let mut body = Map::new();
@@ -188,7 +188,7 @@ async fn change_alert(
     Ok(DONE)
 }
 
-async fn exit(work: impl Future<Output = Result<u8, Failed>>) -> u8 {
+pub(super) async fn exit(work: impl Future<Output = Result<u8, Failed>>) -> u8 {
     work.await.unwrap_or(FAILED)
 }
 
@@ -197,7 +197,7 @@ fn path_of(id: &str, call: &str) -> String {
     format!("/alerts/{id}{call}")
 }
 
-fn pretty(value: &Value) -> String {
+pub(super) fn pretty(value: &Value) -> String {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     text
@@ -209,7 +209,7 @@ fn print_alert(alert: &Value, arguments: &ServiceArguments) {
 }
 
 /// A running service and the key to it.
-struct Service {
+pub(super) struct Service {
     base: String,
     key: String,
     client: reqwest::Client,
@@ -217,7 +217,7 @@ struct Service {
 
 impl Service {
     /// The service that is named, or the one that the configuration on this machine describes.
-    fn find(arguments: &ServiceArguments, environment: &Environment) -> Result<Self, Failed> {
+    pub(super) fn find(arguments: &ServiceArguments, environment: &Environment) -> Result<Self, Failed> {
         let url = arguments.url.as_deref().or_else(|| environment.get("CALLOUT_URL"));
         let key = environment.get("CALLOUT_API_KEY").filter(|key| !key.is_empty());
         let (base, key) = match (url, key) {
@@ -268,7 +268,7 @@ impl Service {
         }
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failed> {
+    pub(super) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failed> {
         let response = self.request(method, path, body).await?;
         let status = response.status();
         let answer: Result<Value, reqwest::Error> = response.json().await;

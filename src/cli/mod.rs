@@ -4,6 +4,7 @@
 
 mod check;
 mod client;
+mod deliveries;
 mod demo;
 mod sandbox;
 mod serve;
@@ -64,6 +65,8 @@ enum Command {
     Resolve(client::ByArguments),
     /// Go to the next user now.
     Escalate(client::EscalateArguments),
+    /// Look at callbacks that wait or were given up; replay them.
+    Deliveries(deliveries::DeliveriesArguments),
     /// Run a stand-in for Vonage.
     Sandbox(sandbox::SandboxArguments),
 }
@@ -137,6 +140,7 @@ pub fn run() -> ExitCode {
             Command::Ack(arguments) => client::change(&arguments, "acknowledge", &environment).await,
             Command::Resolve(arguments) => client::change(&arguments, "resolve", &environment).await,
             Command::Escalate(arguments) => client::escalate(&arguments, &environment).await,
+            Command::Deliveries(arguments) => deliveries::run(&arguments, &environment).await,
             Command::Sandbox(arguments) => sandbox::run(&arguments).await,
         }
     });

@@ -119,6 +119,43 @@ pub(super) fn entry(entry: &Value) -> String {
     }
 }
 
+/// Callbacks that wait or were given up.
+pub(super) fn deliveries(answer: &Value) -> String {
+    let deliveries = answer.get("deliveries").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if deliveries.is_empty() {
+        return "no callbacks wait\n".to_owned();
+    }
+    let heading = format!(
+        "{} {} {} {} {} {} LAST FAILURE",
+        cell("ID", 8),
+        cell("STATUS", 8),
+        cell("EVENT", 13),
+        cell("TRIES", 5),
+        cell("NEXT TRY", 19),
+        cell("ENDPOINT", 30)
+    );
+    let mut text = styled(DIM, &heading);
+    text.push('\n');
+    for delivery in deliveries {
+        let number = |name: &str| delivery.get(name).and_then(Value::as_u64).unwrap_or_default().to_string();
+        let next_try = delivery.get("next_try_at").and_then(Value::as_str).map_or_else(String::new, moment);
+        text.push_str(&format!(
+            "{} {} {} {} {} {} {}\n",
+            cell(&number("id"), 8),
+            cell(text_of(delivery, "status"), 8),
+            cell(text_of(delivery, "topic"), 13),
+            cell(&number("tries"), 5),
+            cell(&next_try, 19),
+            cell(&harmless(text_of(delivery, "endpoint")), 30),
+            harmless(text_of(delivery, "failure")),
+        ));
+    }
+    if answer.get("next_cursor").is_some_and(|cursor| !cursor.is_null()) {
+        text.push_str(&styled(DIM, "(there are more; see --limit)\n"));
+    }
+    text
+}
+
 /// Alerts in columns.
 pub(super) fn list(answer: &Value) -> String {
     let alerts = answer.get("alerts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

@@ -185,6 +185,9 @@ impl ChannelProblem {
                     None => Some(format!("the channels are {}", channel_names()).into()),
                 }
             }
+            Self::NotOnDispatch(Channel::Email) => {
+                Some("a workflow is Vonage's and knows no e-mail; use the messages backend, or take it out".into())
+            }
             Self::NotOnDispatch(_) => Some("use the messages backend for it".into()),
             Self::NoSender { key: Some(key), .. } => Some(format!("add `{key}` to the configuration").into()),
             Self::NoSender { key: None, .. } => {
@@ -192,6 +195,7 @@ impl ChannelProblem {
             }
             Self::Placeholder(Some(channel)) => Some(address_hint(*channel).into()),
             Self::BadAddress { channel, .. } if channel.has_number() => Some("for example 447700900001".into()),
+            Self::BadAddress { channel: Channel::Email, .. } => Some("for example ops@example.org".into()),
             Self::BadAddress { .. } => Some("for example 6542087712345678".into()),
             Self::ExpiryNotANumber(_) => Some("for example 600".into()),
             Self::ExpiryOutOfRange { .. } => {
@@ -211,6 +215,8 @@ fn channel_names() -> String {
 fn address_hint(channel: Channel) -> &'static str {
     if channel.has_number() {
         "a phone number with country code, for example 447700900001"
+    } else if channel == Channel::Email {
+        "an e-mail address, for example ops@example.org"
     } else {
         "the id that the Page sees this user under, for example 6542087712345678"
     }
@@ -264,7 +270,7 @@ fn read_type(kind: Written<&str>) -> Field<Channel> {
 
 /// Why nothing can be sent on a channel that exists.
 fn unusable(channel: Channel, rules: &ChannelRules) -> Option<ChannelProblem> {
-    if rules.backend == Backend::Dispatch && channel == Channel::Rcs {
+    if rules.backend == Backend::Dispatch && matches!(channel, Channel::Rcs | Channel::Email) {
         Some(ChannelProblem::NotOnDispatch(channel))
     } else if rules.senders.contains(&channel) {
         None

@@ -9,9 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::api_key;
+use super::callback;
 use super::channel::ChannelRules;
 use super::credential::{self, ReadFile};
 use super::environment::{Override, Overrides};
+use super::mail;
 use super::messenger;
 use super::policy::{Manner, Material, Policies};
 use super::problem::{Place, Report};
@@ -115,12 +117,24 @@ impl Draft<'_> {
             Written::Given((items, place)) => material.policies(items, place, report),
             Written::Reported => None,
         };
+        let callbacks = callback::read(&self.top, report);
+        let alarm_recipients = mail::alarm_recipients(&self.top, report);
+        let smtp = mail::smtp(&self.top, report);
         warn_of_silence(&server, &users, report);
         self.warn_of_free_text(&users, &manner, policies.as_ref(), report);
         let messenger = vonage.as_ref().and_then(|vonage| vonage.messenger.as_ref());
         self.warn_of_messengers_window(&users, messenger, report);
-        let config =
-            Config { server, store, vonage: vonage?, retention, policies: policies?, path: around.path.into() };
+        let config = Config {
+            server,
+            store,
+            vonage: vonage?,
+            retention,
+            policies: policies?,
+            smtp,
+            alarm_recipients,
+            callbacks,
+            path: around.path.into(),
+        };
         (!report.has_errors()).then_some(config)
     }
 
@@ -142,7 +156,8 @@ impl Draft<'_> {
     /// The channels that some sender stands for, even one with a problem of its own.
     fn sending_channels(&self) -> BTreeSet<Channel> {
         let given = self.senders.iter().map(|(key, _given)| *key);
-        given.chain(self.reported_senders.iter().copied()).flat_map(SenderKey::channels).collect()
+        let mail = (!self.top.lacks("smtp")).then_some(Channel::Email);
+        given.chain(self.reported_senders.iter().copied()).flat_map(SenderKey::channels).chain(mail).collect()
     }
 
     fn users(&self, rules: &ChannelRules, report: &mut Report) -> (Users, Place) {
@@ -270,8 +285,8 @@ fn warn_of_silence(server: &Server, users: &Users, report: &mut Report) {
     for user in users.list.iter().filter(|user| user.never_reports_read()) {
         report.warning(
             user.place,
-            format!("Vonage can never report that `{}` read a message", user.name),
-            "SMS and MMS have no read reports; set a public URL for the link, or rely on replies",
+            format!("nobody can ever report that `{}` read a message", user.name),
+            "SMS, MMS and e-mail have no read reports; set a public URL for the link, or rely on replies",
         );
     }
 }

@@ -8,16 +8,18 @@
 //! |---|---|
 //! | bytes to a tree of texts with places, `${NAME}` replaced | `tree`, `environment` |
 //! | the keys of a form to a draft | `tutorial`, `native`, through `section` |
-//! | the draft to a [`Config`] | `draft`, with the rules of `setting`, `credential`, `api_key`, `sender`, [`channel`], `user`, `policy`, `wording` and `messenger` |
+//! | the draft to a [`Config`] | `draft`, with the rules of `setting`, `credential`, `api_key`, `callback`, `mail`, `sender`, [`channel`], `user`, `policy`, `wording` and `messenger` |
 //!
 //! [`load`] can be called again and again, on SIGHUP for example: it changes nothing but answers.
 //! Nothing here opens a store, resolves a name, listens or logs.
 
 mod api_key;
+mod callback;
 pub mod channel;
 mod credential;
 mod draft;
 mod environment;
+mod mail;
 mod messenger;
 mod native;
 mod policy;
@@ -45,8 +47,13 @@ use url::Url;
 pub use api_key::{
     API_KEY_CHARS_ADVISED, API_KEY_CHARS_MAX, API_KEYS_MAX, ApiKey, KeyHash, NAME_OF_THE_ONE, Role, Roles,
 };
+pub use callback::{
+    CALLBACK_ALLOW_MAX, CALLBACK_SECRET_BYTES_MAX, CALLBACK_SECRET_BYTES_MIN, CALLBACK_SECRETS_MAX, CALLBACKS_MAX,
+    Callback, CallbackSecret,
+};
 pub use credential::{KEY_BYTES_MAX, ReadFile, SIGNATURE_SECRET_CHARS_ADVISED};
 pub use environment::{Environment, Flags, Overrides};
+pub use mail::{ALARM_RECIPIENTS_MAX, Smtp, SmtpTls};
 pub use messenger::TAG_CHARS_MAX;
 pub use policy::{POLICIES_MAX, POLICY_NAME_DEFAULT, Policies, Policy, REPEAT_MAX};
 pub use problem::{Place, Problem, Problems, Severity};
@@ -63,6 +70,7 @@ use draft::Surroundings;
 use problem::Report;
 use sender::Form;
 
+use crate::contact::Channel;
 use crate::escalation::Backend;
 use crate::wording::MessengerCategory;
 
@@ -83,6 +91,12 @@ pub struct Config {
     pub retention: Option<Duration>,
     /// Who is called.
     pub policies: Policies,
+    /// The server that mail is handed to.
+    pub smtp: Option<Smtp>,
+    /// Who is mailed alarms.
+    pub alarm_recipients: Vec<Box<str>>,
+    /// Who else is told of what happens.
+    pub callbacks: Vec<Callback>,
     /// The file that this was read from.
     pub path: PathBuf,
 }
@@ -128,7 +142,9 @@ pub struct Vonage {
 impl Config {
     /// The rules for the channels of an ad-hoc list of users.
     pub fn channel_rules(&self) -> ChannelRules {
-        ChannelRules::new(self.vonage.backend, self.vonage.senders.channels(), Form::Native)
+        let mut channels = self.vonage.senders.channels();
+        channels.extend(self.smtp.as_ref().map(|_server| Channel::Email));
+        ChannelRules::new(self.vonage.backend, channels, Form::Native)
     }
 }
 

@@ -11,8 +11,21 @@ use super::sender::{Form, SenderKey};
 use super::tree::{Node, Value};
 use crate::escalation::Backend;
 
-const KEYS: [&str; 10] =
-    ["server", "store", "retention", "vonage", "users", "policies", "text", "whatsapp_template", "confirm", "$schema"];
+const KEYS: [&str; 13] = [
+    "server",
+    "store",
+    "retention",
+    "vonage",
+    "users",
+    "policies",
+    "text",
+    "whatsapp_template",
+    "confirm",
+    "callbacks",
+    "smtp",
+    "alarms",
+    "$schema",
+];
 const SERVER_KEYS: [&str; 4] = ["listen", "public_url", "api_key", "api_keys"];
 const VONAGE_KEYS: [&str; 10] = [
     "backend",

@@ -24,6 +24,8 @@ pub(super) enum SenderKey {
     Whatsapp,
     Sms,
     Rcs,
+    /// No sender of Vonage's: mail goes through the server of `smtp`.
+    Mail,
 }
 
 impl SenderKey {
@@ -37,6 +39,7 @@ impl SenderKey {
             Channel::Whatsapp => Self::Whatsapp,
             Channel::Sms | Channel::Mms => Self::Sms,
             Channel::Rcs => Self::Rcs,
+            Channel::Email => Self::Mail,
         }
     }
 
@@ -52,7 +55,7 @@ impl SenderKey {
             (Form::Tutorial, Self::Viber) => Some("VIBER"),
             (Form::Tutorial, Self::Whatsapp) => Some("WHATSAPP"),
             (Form::Tutorial, Self::Sms) => Some("SMS"),
-            (Form::Tutorial, Self::Rcs) => None,
+            (Form::Tutorial, Self::Rcs) | (_, Self::Mail) => None,
         }
     }
 
@@ -68,7 +71,8 @@ impl SenderKey {
             (Form::Tutorial, Self::Viber) => Some("FROM.VIBER"),
             (Form::Tutorial, Self::Whatsapp) => Some("FROM.WHATSAPP"),
             (Form::Tutorial, Self::Sms) => Some("FROM.SMS"),
-            (Form::Tutorial, Self::Rcs) => None,
+            (Form::Native, Self::Mail) => Some("smtp"),
+            (Form::Tutorial, Self::Rcs | Self::Mail) => None,
         }
     }
 
@@ -98,6 +102,7 @@ impl Senders {
             SenderKey::Whatsapp => self.whatsapp.as_deref(),
             SenderKey::Sms => self.sms.as_deref(),
             SenderKey::Rcs => self.rcs.as_deref(),
+            SenderKey::Mail => None,
         }
     }
 
@@ -113,6 +118,7 @@ impl Senders {
             SenderKey::Whatsapp => &mut self.whatsapp,
             SenderKey::Sms => &mut self.sms,
             SenderKey::Rcs => &mut self.rcs,
+            SenderKey::Mail => return,
         };
         *slot = Some(sender);
     }
@@ -169,6 +175,7 @@ fn read_sender(key: SenderKey, text: &str) -> Result<Box<str>, SenderProblem> {
         SenderKey::Whatsapp => address(Channel::Whatsapp),
         SenderKey::Sms => read_sms_sender(text.trim()),
         SenderKey::Rcs => read_rcs_sender(text.trim()),
+        SenderKey::Mail => address(Channel::Email),
     }
 }
 
@@ -233,5 +240,6 @@ fn sender_hint(key: SenderKey) -> &'static str {
         SenderKey::Whatsapp => "your WhatsApp business number with country code, for example 447700900100",
         SenderKey::Sms => "your virtual number, for example 447700900101, or a name such as CALLOUT",
         SenderKey::Rcs => "the id of your RCS agent, for example CalloutOps",
+        SenderKey::Mail => "an e-mail address, for example callout@example.org",
     }
 }

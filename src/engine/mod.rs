@@ -48,7 +48,7 @@ pub use receive::Received;
 pub use turns::IN_FLIGHT_MAX;
 
 use courtesies::Courtesies;
-use outage::Outage;
+use outage::Ways;
 use perform::Recording;
 use timers::Timers;
 use turns::Turns;
@@ -84,7 +84,7 @@ struct Shared {
     newest_id: std::sync::Mutex<AlertId>,
     timers: Timers,
     turns: Arc<Turns>,
-    outage: Outage,
+    outage: Ways,
     courtesies: Courtesies,
     waking: Arc<Semaphore>,
     changes: broadcast::Sender<AlertId>,
@@ -183,7 +183,7 @@ impl Engine {
             timers: Timers::default(),
             turns: Turns::new(settings.max_per_second),
             settings: ArcSwap::from_pointee(settings),
-            outage: Outage::default(),
+            outage: Ways::default(),
             courtesies: Courtesies::new(),
             waking: Arc::new(Semaphore::new(WAKING_MAX)),
             changes: broadcast::channel(CHANGES_KEPT).0,

@@ -1,4 +1,4 @@
-//! What is known about the way to Vonage, judged over all alerts (contract R7 and R8).
+//! What is known about the ways out, to Vonage and to the mail server, judged over all alerts (contract R7 and R8).
 //!
 //! One alert whose sends fail may be at fault itself; several that fail while nothing is accepted are an
 //! outage. During an outage no alert moves on; when it is over, those whose deadline passed meanwhile get
@@ -7,21 +7,125 @@
 //! Which alerts fail is read off the alerts themselves, at each commit and at the start, so that every
 //! alert that counts as failing has a send to come that will tell more. Otherwise an outage could last
 //! for ever.
+//!
+//! Each way is judged by its own sends. A mail server that is down holds nobody up who can be reached through
+//! Vonage: an e-mail that keeps failing while Vonage is not known to fail is given up like any failing channel.
+//! Only a plan that knows nothing but e-mail waits for the mail server. The other way round, an outage of Vonage is
+//! none the shorter for mail that gets through.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::escalation::{Alert, Reach};
+use crate::contact::Channel;
+use crate::escalation::{Alert, Reach, Step};
 use crate::id::AlertId;
 use crate::timestamp::Timestamp;
 
 /// How often an outage that goes on is told of again.
 const TELL_AGAIN_AFTER: Duration = Duration::from_mins(5);
 
-/// The state of the way to Vonage.
+/// A way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Vonage,
+    Email,
+}
+
+impl Way {
+    /// The way that a step's messages take.
+    pub(super) fn of(step: &Step) -> Self {
+        if step.first.channel == Channel::Email { Self::Email } else { Self::Vonage }
+    }
+
+    /// Whither it leads, for the log.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Vonage => "Vonage",
+            Self::Email => "the mail server",
+        }
+    }
+
+    /// The way that the alert's latest attempt takes.
+    fn now(alert: &Alert) -> Self {
+        let step = alert.attempts.last().and_then(|attempt| alert.step_of(attempt));
+        step.map_or(Self::Vonage, Self::of)
+    }
+
+    /// The way whose outage holds the alert where it is.
+    fn that_holds(alert: &Alert) -> Self {
+        let knows_only_email = || alert.plan().steps().iter().all(|step| Self::of(step) == Self::Email);
+        if Self::now(alert) == Self::Email && knows_only_email() { Self::Email } else { Self::Vonage }
+    }
+}
+
+/// The state of both ways.
 #[derive(Debug, Default)]
-pub(super) struct Outage(Mutex<State>);
+pub(super) struct Ways {
+    vonage: Outage,
+    email: Outage,
+}
+
+impl Ways {
+    fn of(&self, way: Way) -> &Outage {
+        match way {
+            Way::Vonage => &self.vonage,
+            Way::Email => &self.email,
+        }
+    }
+
+    /// When this way last accepted anything, as far as an attempt of the alert on it is concerned.
+    pub(super) fn last_accepted_at(&self, alert: &Alert, now: Timestamp) -> Option<Timestamp> {
+        let way = Way::now(alert);
+        let is_held_by_another = Way::that_holds(alert) != way;
+        if is_held_by_another && self.vonage.reach() == Reach::Open {
+            return Some(now);
+        }
+        self.of(way).last_accepted_at()
+    }
+
+    /// How many alerts' sends have been failing.
+    pub(super) fn n_failing(&self) -> usize {
+        self.vonage.n_failing() + self.email.n_failing()
+    }
+
+    /// Whether Vonage is known to be out, so that nothing more need be learnt of it.
+    pub(super) fn is_vonage_blocked(&self) -> bool {
+        self.vonage.reach() == Reach::Blocked
+    }
+
+    /// The judgement on the way that may hold this alert.
+    pub(super) fn reach(&self, alert: &Alert) -> Reach {
+        self.of(Way::that_holds(alert)).reach()
+    }
+
+    /// See [`Outage::accepted`].
+    pub(super) fn accepted(&self, way: Way, now: Timestamp) -> Ended {
+        self.of(way).accepted(now)
+    }
+
+    /// See [`Outage::observe`].
+    pub(super) fn observe(&self, alert: &Alert, now: Timestamp) -> Vec<AlertId> {
+        let way = Way::now(alert);
+        let mut held = self.vonage.observe(alert, way == Way::Vonage, now);
+        held.extend(self.email.observe(alert, way == Way::Email, now));
+        held
+    }
+
+    /// See [`Outage::tell`].
+    pub(super) fn tell(&self, way: Way, now: Timestamp) -> Tell {
+        self.of(way).tell(now)
+    }
+
+    /// See [`Outage::hold`].
+    pub(super) fn hold(&self, alert: &Alert, reach: Reach) -> Holding {
+        self.of(Way::that_holds(alert)).hold(alert.id(), reach)
+    }
+}
+
+/// The state of one way.
+#[derive(Debug, Default)]
+struct Outage(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -97,34 +201,34 @@ impl Outage {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When Vonage last accepted anything, by this process's knowledge.
-    pub(super) fn last_accepted_at(&self) -> Option<Timestamp> {
+    /// When anything was last accepted, by this process's knowledge.
+    fn last_accepted_at(&self) -> Option<Timestamp> {
         self.lock().last_accepted_at
     }
 
     /// How many alerts' sends have been failing since the last one that was accepted.
-    pub(super) fn n_failing(&self) -> usize {
+    fn n_failing(&self) -> usize {
         self.lock().failing.len()
     }
 
-    /// The judgement on the way to Vonage.
-    pub(super) fn reach(&self) -> Reach {
+    /// The judgement on the way.
+    fn reach(&self) -> Reach {
         self.lock().reach()
     }
 
     /// Something was accepted: whatever was wrong is over.
-    pub(super) fn accepted(&self, now: Timestamp) -> Ended {
+    fn accepted(&self, now: Timestamp) -> Ended {
         let mut state = self.lock();
         state.last_accepted_at = Some(now);
         state.failing.clear();
         state.is_over()
     }
 
-    /// Takes notice of an alert as it was committed. Returns those that were held and no longer need to
+    /// Takes notice of an alert as it was committed, whose latest attempt takes this way or not. Returns those that were held and no longer need to
     /// be, because what failed is not wanted any more.
-    pub(super) fn observe(&self, alert: &Alert, now: Timestamp) -> Vec<AlertId> {
+    fn observe(&self, alert: &Alert, takes_it: bool, now: Timestamp) -> Vec<AlertId> {
         let mut state = self.lock();
-        if state.is_failing(alert) {
+        if takes_it && state.is_failing(alert) {
             state.began_at.get_or_insert(now);
             state.failing.insert(alert.id());
             return Vec::new();
@@ -138,7 +242,7 @@ impl Outage {
     }
 
     /// What the operator should hear now that a send failed.
-    pub(super) fn tell(&self, now: Timestamp) -> Tell {
+    fn tell(&self, now: Timestamp) -> Tell {
         let mut state = self.lock();
         let is_time = state.told_at.is_none_or(|told_at| now.since(told_at) >= TELL_AGAIN_AFTER);
         match state.began_at {
@@ -152,7 +256,7 @@ impl Outage {
 
     /// The alert's deadline passed and was judged by `reach`; it is held where it is, unless more is
     /// known by now.
-    pub(super) fn hold(&self, id: AlertId, reach: Reach) -> Holding {
+    fn hold(&self, id: AlertId, reach: Reach) -> Holding {
         let mut state = self.lock();
         match (reach, state.reach()) {
             (_, Reach::Blocked) | (Reach::Doubtful, Reach::Doubtful) => {

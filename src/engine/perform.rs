@@ -16,7 +16,7 @@ use crate::sender::{Answer, Late, Outbound, SendTrouble, TroubleCause};
 use crate::store;
 
 use super::apply::Chain;
-use super::outage::Tell;
+use super::outage::{Tell, Way};
 use super::receive::Received;
 use super::timers::Wake;
 use super::{Engine, Error};
@@ -92,11 +92,12 @@ impl Engine {
             Err(_panic) => defect(),
         };
         let _known = self.0.recording.know(id);
+        let way = Way::of(&outbound.step);
         let channel = outbound.step.shown_channel().map_or("workflow", Channel::name);
         match answer {
             Answer::Accepted(message) => {
                 self.0.metrics.sent(channel, "accepted");
-                self.way_is_open();
+                self.way_is_open(way);
                 self.record(id, &Event::Accepted { attempt, id: message.clone() }).await?;
                 match &message {
                     Some(message) => self.apply_parked(message).await,
@@ -106,26 +107,27 @@ impl Engine {
             Answer::Refused(failure) => {
                 self.0.metrics.sent(channel, "refused");
                 tracing::warn!(alert.id = %id, attempt, channel, failure = %failure.in_words(),
-                    "Vonage refused the message; going on with the next channel");
+                    "{} refused the message; going on with the next channel", way.name());
                 self.record(id, &Event::Refused { attempt, try_number, failure }).await
             }
             Answer::Trouble(trouble) => {
                 self.0.metrics.sent(channel, trouble.cause.name());
-                let event = Event::Trouble { attempt, try_number, trouble: self.in_the_machines_words(&trouble) };
+                let event =
+                    Event::Trouble { attempt, try_number, trouble: self.in_the_machines_words(&alert, &trouble) };
                 self.record(id, &event).await?;
-                self.tell_of_trouble(id, &trouble);
+                self.tell_of_trouble(id, way, &trouble);
                 Ok(())
             }
         }
     }
 
-    fn in_the_machines_words(&self, trouble: &SendTrouble) -> Trouble {
+    fn in_the_machines_words(&self, alert: &Alert, trouble: &SendTrouble) -> Trouble {
         Trouble {
             failure: trouble.failure.clone(),
             outcome: trouble.outcome,
             retry_after: trouble.retry_after,
             jitter: self.jitter(),
-            last_accepted_at: self.0.outage.last_accepted_at(),
+            last_accepted_at: self.0.outage.last_accepted_at(alert, self.now()),
         }
     }
 
@@ -167,26 +169,35 @@ impl Engine {
         })
     }
 
-    fn way_is_open(&self) {
-        let ended = self.0.outage.accepted(self.now());
+    fn way_is_open(&self, way: Way) {
+        let ended = self.0.outage.accepted(way, self.now());
         if let Some(since) = ended.since {
-            tracing::info!(since = %since, "messages get through to Vonage again");
-            for alarm in Alarm::OF_VONAGE {
+            let alarms: &[Alarm] = match way {
+                Way::Vonage => &Alarm::OF_VONAGE,
+                Way::Email => &[Alarm::EmailUnreachable],
+            };
+            let whither = way.name();
+            tracing::info!(since = %since, "messages get through to {whither} again");
+            for alarm in alarms.iter().copied() {
                 self.0.alarms.over(alarm, self.now());
             }
         }
         self.wake_after_outage(ended.held);
     }
 
-    fn tell_of_trouble(&self, id: AlertId, trouble: &SendTrouble) {
-        match self.0.outage.tell(self.now()) {
+    fn tell_of_trouble(&self, id: AlertId, way: Way, trouble: &SendTrouble) {
+        let (advice, alarm) = match way {
+            Way::Vonage => (advice(trouble), alarm(trouble.cause)),
+            Way::Email => ("check smtp.url and the mail server", Alarm::EmailUnreachable),
+        };
+        let whither = way.name();
+        match self.0.outage.tell(way, self.now()) {
             Tell::GoesOn { since, n_failing } => {
                 tracing::error!(
                     alert.id = %id, since = %since, n_failing, cause = trouble.cause.name(), failure = %trouble.failure.in_words(),
-                    "sends to Vonage fail; alerts are held where they are and tried again until they get through: {}",
-                    advice(trouble)
+                    "sends to {whither} fail; alerts are held where they are and tried again until they get through: {advice}"
                 );
-                self.0.alarms.raise(alarm(trouble.cause), None, self.now());
+                self.0.alarms.raise(alarm, None, self.now());
             }
             Tell::Nothing => tracing::debug!(alert.id = %id, cause = trouble.cause.name(), "a send failed"),
         }

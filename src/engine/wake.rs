@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
 
-use crate::escalation::{Alert, Event, Ignored, Progress, RETRY_AFTER_MAX, Reach};
+use crate::escalation::{Alert, Event, Ignored, Progress, RETRY_AFTER_MAX};
 use crate::id::AlertId;
 use crate::store::Armed;
 use crate::timestamp::Timestamp;
@@ -60,7 +60,7 @@ impl Engine {
     /// until something is accepted. Whoever waits for a retry is due within the longest wait before one,
     /// so that nobody else needs to be read, and two are enough for the judgement.
     async fn learn_of_failing(&self, armed: &Armed, now: Timestamp) {
-        let may_be_failing = armed.wake_at <= now.plus(RETRY_AFTER_MAX) && self.0.outage.reach() != Reach::Blocked;
+        let may_be_failing = armed.wake_at <= now.plus(RETRY_AFTER_MAX) && !self.0.outage.is_vonage_blocked();
         if may_be_failing && let Ok(alert) = self.alert(armed.id).await {
             self.observe_way(&alert);
         }
@@ -135,22 +135,23 @@ impl Engine {
             (Progress::Waiting { .. }, WakeWhy::OutageOver) => {
                 self.apply(id, &Event::OutageOver, None).await?;
             }
-            (Progress::Sending { .. } | Progress::Waiting { .. }, _) => self.look_at_the_clock(id).await?,
+            (Progress::Sending { .. } | Progress::Waiting { .. }, _) => self.look_at_the_clock(&alert).await?,
         }
         Ok(())
     }
 
-    async fn look_at_the_clock(&self, id: AlertId) -> Result<(), Error> {
-        let reach = self.0.outage.reach();
-        if let Applied::Stayed(_, Ignored::Held) = self.apply(id, &Event::TimePassed { reach }, None).await?
-            && self.0.outage.hold(id, reach) == Holding::NoLonger
+    async fn look_at_the_clock(&self, alert: &Alert) -> Result<(), Error> {
+        let id = alert.id();
+        let reach = self.0.outage.reach(alert);
+        if let Applied::Stayed(stayed, Ignored::Held) = self.apply(id, &Event::TimePassed { reach }, None).await?
+            && self.0.outage.hold(&stayed, reach) == Holding::NoLonger
         {
             self.wake_after_outage(vec![id]);
         }
         Ok(())
     }
 
-    /// Takes notice of what a commit says about the way to Vonage.
+    /// Takes notice of what a commit says about the ways out.
     pub(super) fn observe_way(&self, alert: &Alert) {
         let held = self.0.outage.observe(alert, self.now());
         self.wake_after_outage(held);

@@ -171,12 +171,14 @@ fn needed(request: &Request) -> Role {
     match *request.method() {
         Method::GET | Method::HEAD => Role::Read,
         _ if path.trim_end_matches('/') == "/alerts" => Role::Raise,
+        _ if path.starts_with("/deliveries") => Role::Admin,
         _ => Role::Answer,
     }
 }
 
 fn is_guarded(path: &str) -> bool {
-    path.strip_prefix("/alerts").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    is_below("/alerts") || is_below("/deliveries")
 }
 
 /// The token behind `Bearer`, in any case, where there is exactly one such header.

@@ -4,6 +4,7 @@ mod ack;
 mod alerts;
 mod auth;
 mod connection;
+mod deliveries;
 mod events;
 mod extract;
 mod health;
@@ -33,6 +34,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::config::Policies;
 use crate::config::channel::ChannelRules;
 use crate::engine::Engine;
+use crate::outgoing::Callbacks;
 use crate::vonage::SignatureSecret;
 
 pub use alerts::{BY_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX};
@@ -55,6 +57,7 @@ struct Shared {
     engine: Engine,
     settings: ArcSwap<Settings>,
     failures: Failures,
+    callbacks: Arc<Callbacks>,
     stop: CancellationToken,
 }
 
@@ -75,8 +78,9 @@ pub struct Settings {
 
 impl App {
     /// Streams end when `stop` is cancelled.
-    pub fn new(engine: Engine, settings: Settings, stop: CancellationToken) -> Self {
-        Self(Arc::new(Shared { engine, settings: ArcSwap::from_pointee(settings), failures: Failures::new(), stop }))
+    pub fn new(engine: Engine, callbacks: Arc<Callbacks>, settings: Settings, stop: CancellationToken) -> Self {
+        let settings = ArcSwap::from_pointee(settings);
+        Self(Arc::new(Shared { engine, settings, failures: Failures::new(), callbacks, stop }))
     }
 
     /// Takes new settings; they count for requests from now on.
@@ -90,6 +94,10 @@ impl App {
 
     fn settings(&self) -> Arc<Settings> {
         self.0.settings.load_full()
+    }
+
+    fn callbacks(&self) -> &Callbacks {
+        &self.0.callbacks
     }
 
     fn failures(&self) -> &Failures {
@@ -115,6 +123,9 @@ fn router(app: App, limits: Limits) -> Router {
         .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
         .route("/alerts/{id}/resolve", post(alerts::resolve))
         .route("/alerts/{id}/escalate", post(alerts::escalate))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/replay", post(deliveries::replay_all))
+        .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/webhooks/status", post(webhooks::receive))
         .route("/webhooks/inbound", post(webhooks::receive))
         .route("/a/{token}", get(ack::show).post(ack::press))

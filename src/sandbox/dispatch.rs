@@ -42,7 +42,7 @@ const VIBER_TTL: (u64, u64) = (30, 86_400);
 const fn chars_max(channel: Channel) -> usize {
     match channel {
         Channel::Messenger => 640,
-        Channel::Sms | Channel::ViberService | Channel::Mms | Channel::Rcs => 1000,
+        Channel::Sms | Channel::ViberService | Channel::Mms | Channel::Rcs | Channel::Email => 1000,
         Channel::Whatsapp => 4096,
     }
 }
@@ -51,20 +51,24 @@ const fn chars_max(channel: Channel) -> usize {
 pub(super) const fn type_name(channel: Channel) -> &'static str {
     match channel {
         Channel::ViberService => "viber_service_msg",
-        Channel::Messenger | Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms => channel.name(),
+        Channel::Messenger | Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms | Channel::Email => {
+            channel.name()
+        }
     }
 }
 
 /// The channel that an element means. RCS is not to be had in Dispatch.
 fn channel(name: &str) -> Option<Channel> {
-    Channel::ALL.into_iter().find(|channel| *channel != Channel::Rcs && type_name(*channel) == name)
+    Channel::OF_VONAGE.into_iter().find(|channel| *channel != Channel::Rcs && type_name(*channel) == name)
 }
 
 /// The key under which `to` holds the person's address.
 pub(super) const fn recipient_key(channel: Channel) -> &'static str {
     match channel {
         Channel::Messenger => "id",
-        Channel::ViberService | Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms => "number",
+        Channel::ViberService | Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms | Channel::Email => {
+            "number"
+        }
     }
 }
 
@@ -72,7 +76,7 @@ pub(super) const fn recipient_key(channel: Channel) -> &'static str {
 pub(super) const fn sender_key(channel: Channel) -> &'static str {
     match channel {
         Channel::Messenger | Channel::ViberService => "id",
-        Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms => "number",
+        Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms | Channel::Email => "number",
     }
 }
 
@@ -145,7 +149,7 @@ fn step(mut element: Group<'_, '_>, place: Place) -> Option<Step> {
             None
         }
         Channel::ViberService => message.viber_options("viber_service_msg", VIBER_TTL),
-        Channel::Sms | Channel::Rcs | Channel::Mms => None,
+        Channel::Sms | Channel::Rcs | Channel::Mms | Channel::Email => None,
     };
     let (text, form, buttons) = content(&mut message.needed("content")?, channel)?;
     let (client_ref, webhook_url) = (None, None);

@@ -22,7 +22,7 @@ const SUGGESTION_CHARS_MAX: usize = 25;
 const fn chars_max(channel: Channel) -> usize {
     match channel {
         Channel::Messenger => 640,
-        Channel::Sms | Channel::ViberService | Channel::Mms => 1000,
+        Channel::Sms | Channel::ViberService | Channel::Mms | Channel::Email => 1000,
         Channel::Rcs => 3072,
         Channel::Whatsapp => 4096,
     }
@@ -31,7 +31,7 @@ const fn chars_max(channel: Channel) -> usize {
 /// What can be sent over a channel.
 const fn message_types(channel: Channel) -> &'static [&'static str] {
     match channel {
-        Channel::Sms => &["text"],
+        Channel::Sms | Channel::Email => &["text"],
         Channel::Mms => &["text", "image", "vcard", "audio", "video", "file", "content"],
         Channel::Rcs => &["text", "image", "video", "file", "custom", "card", "carousel"],
         Channel::Whatsapp => &["text", "image", "audio", "video", "file", "template", "sticker", "custom", "reaction"],
@@ -46,7 +46,7 @@ const fn ttl_bounds(channel: Channel) -> Option<(u64, u64)> {
     match channel {
         Channel::Sms => Some((20, 604_800)),
         Channel::Mms | Channel::Rcs => Some((300, 259_200)),
-        Channel::Whatsapp | Channel::Messenger | Channel::ViberService => None,
+        Channel::Whatsapp | Channel::Messenger | Channel::ViberService | Channel::Email => None,
     }
 }
 
@@ -55,13 +55,14 @@ const VIBER_TTL: (u64, u64) = (30, 259_200);
 
 /// The channel that a request means; other spellings than these are none here.
 fn channel(name: &str) -> Option<Channel> {
-    Channel::ALL.into_iter().find(|channel| match channel {
+    Channel::OF_VONAGE.into_iter().find(|channel| match channel {
         Channel::Messenger => name == "messenger",
         Channel::ViberService => name == "viber_service",
         Channel::Whatsapp => name == "whatsapp",
         Channel::Sms => name == "sms",
         Channel::Rcs => name == "rcs",
         Channel::Mms => name == "mms",
+        Channel::Email => false,
     })
 }
 
@@ -155,7 +156,7 @@ fn options(request: &mut Group<'_, '_>, channel: Channel) -> Option<Duration> {
                 options.word("category", &categories);
             }
         }
-        Channel::Mms => {}
+        Channel::Mms | Channel::Email => {}
     }
     request.seconds("ttl", ttl_bounds(channel)?)
 }

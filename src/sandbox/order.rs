@@ -210,7 +210,9 @@ impl<'a, 'b> Group<'a, 'b> {
         let text = self.text(key, About::Sender)?;
         let (good, reason) = match channel {
             Channel::Messenger | Channel::ViberService => (is_id(text), "must be an id of 1 to 50 characters"),
-            Channel::Whatsapp | Channel::Mms => (is_number(text), "must be a number of 7 to 15 digits"),
+            Channel::Whatsapp | Channel::Mms | Channel::Email => {
+                (is_number(text), "must be a number of 7 to 15 digits")
+            }
             Channel::Sms => {
                 (is_sms_sender(text), "must be a number of up to 15 digits or a name of up to 11 letters and digits")
             }

@@ -252,7 +252,7 @@ impl Reader {
         for (key, value) in map.iter().filter(|(key, _)| !others.contains(&key.as_str())) {
             let place = under(place, key);
             let Ok(channel) = key.parse() else {
-                let known = [others, &Channel::ALL.map(Channel::name)].concat().join(", ");
+                let known = [others, &Channel::OF_VONAGE.map(Channel::name)].concat().join(", ");
                 self.wrong(&place, format!("is not known here; known are {known}"));
                 continue;
             };
@@ -416,5 +416,5 @@ fn under(place: &str, key: &str) -> String {
 }
 
 fn channel_names() -> String {
-    Channel::ALL.map(Channel::name).join(", ")
+    Channel::OF_VONAGE.map(Channel::name).join(", ")
 }

@@ -326,7 +326,7 @@ fn inbound_v1(written: &Written<'_>, faults: &mut Faults) -> Map<String, Value> 
             body.insert("usage".to_owned(), usage(0));
             body.insert("origin".to_owned(), json!({ "network_code": "23410" }));
         }
-        Channel::Messenger | Channel::Mms => {}
+        Channel::Messenger | Channel::Mms | Channel::Email => {}
     }
     let message_type = match written.words {
         Words::Text(text) => {

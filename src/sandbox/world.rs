@@ -388,9 +388,15 @@ impl World {
     pub(super) fn mark_read(&self, uuid: &str) -> Update {
         match self.inbound.iter().find(|(known, _)| &**known == uuid) {
             Some((_, Channel::Whatsapp)) => Update::Done,
-            Some((_, Channel::Messenger | Channel::ViberService | Channel::Sms | Channel::Rcs | Channel::Mms)) => {
-                Update::Unsupported
-            }
+            Some((
+                _,
+                Channel::Messenger
+                | Channel::ViberService
+                | Channel::Sms
+                | Channel::Rcs
+                | Channel::Mms
+                | Channel::Email,
+            )) => Update::Unsupported,
             None if self.sent.number(uuid).is_some() => Update::Unsupported,
             None => Update::Unknown,
         }

@@ -8,17 +8,22 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarms;
 use crate::chance::{Chance, SystemChance};
 use crate::clock::{Clock, system_now};
-use crate::config::{ApiKey, Config, Secret, StoreChoice};
+use crate::config::{self, ApiKey, Config, Secret, StoreChoice};
 use crate::contact::Channel;
 use crate::engine::{self, Engine, Parts};
 use crate::hash::sha256;
 use crate::http::{self, App, Keys, Limits};
 use crate::metrics::Metrics;
+use crate::outgoing::{
+    AlarmMail, CallbackError, CallbackParts, Callbacks, Endpoint, MailError, MailSettings, MailTls, Mailer, SigningKey,
+    SystemNames, Ways,
+};
 use crate::sender::Sender;
 use crate::store::{MemoryStore, OpenError, SqliteStore, Store};
 use crate::vonage::signature::EmptySecret;
@@ -34,6 +39,9 @@ pub struct Service {
     engine: Engine,
     app: App,
     sender: Arc<VonageSender>,
+    callbacks: Arc<Callbacks>,
+    mailer: Arc<Mailer>,
+    alarm_mail: Arc<AlarmMail>,
     api_key: Option<Secret>,
     stop: CancellationToken,
 }
@@ -100,6 +108,12 @@ pub enum Error {
     /// The alerts could not be taken up.
     #[error("cannot take up the alerts of the store")]
     Engine(#[from] engine::Error),
+    /// Callbacks cannot be delivered.
+    #[error(transparent)]
+    Callbacks(#[from] CallbackError),
+    /// The mail server cannot be used.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The socket failed while serving.
     #[error("the listening socket failed")]
     Serve(#[source] io::Error),
@@ -125,22 +139,43 @@ impl Service {
         let sender = Arc::new(VonageSender::new(vonage_settings(config)?, system_now)?);
         let metrics = Arc::new(Metrics::new());
         let alarms = Arc::new(Alarms::new(Arc::clone(&metrics)));
-        let outgoing: Arc<dyn Sender> = Arc::<VonageSender>::clone(&sender);
+        let mailer = Arc::new(Mailer::default());
+        mailer.set(mail_settings(config))?;
+        let outgoing: Arc<dyn Sender> = Arc::new(Ways::new(Arc::clone(&sender), Arc::clone(&mailer)));
         let engine = Engine::start(Parts {
-            store,
+            store: Arc::clone(&store),
             sender: outgoing,
-            clock,
-            chance,
-            metrics,
-            alarms,
+            clock: Arc::clone(&clock),
+            chance: Arc::clone(&chance),
+            metrics: Arc::clone(&metrics),
+            alarms: Arc::clone(&alarms),
             link_secret: link_secret(config),
             settings: engine_settings(config),
         })
         .await?;
+        let alarm_mail = Arc::new(AlarmMail {
+            mailer: Arc::clone(&mailer),
+            recipients: ArcSwap::from_pointee(config.alarm_recipients.clone()),
+            clock: Arc::clone(&clock),
+            chance: Arc::clone(&chance),
+        });
+        let parts = CallbackParts {
+            store,
+            clock,
+            wall_clock: system_now,
+            chance,
+            metrics,
+            alarms,
+            names: Arc::new(SystemNames),
+            changes: engine.changes(),
+        };
+        let callbacks = Arc::new(Callbacks::start(parts, endpoints(config), config.server.public_url.clone())?);
+        callbacks.accompany(Arc::clone(&alarm_mail));
         let stop = CancellationToken::new();
-        let app = App::new(engine.clone(), http_settings(config, api_key.as_ref())?, stop.clone());
+        let app =
+            App::new(engine.clone(), Arc::clone(&callbacks), http_settings(config, api_key.as_ref())?, stop.clone());
         tell_of_risks(config);
-        Ok(Self { listener, kept: Kept::of(config), engine, app, sender, api_key, stop })
+        Ok(Self { listener, kept: Kept::of(config), engine, app, sender, callbacks, mailer, alarm_mail, api_key, stop })
     }
 
     /// Where it listens; the port is a real one even where the configuration said zero.
@@ -163,6 +198,9 @@ impl Service {
         let api_key = the_one_key(config, &SystemChance::new())?;
         let http_settings = http_settings(config, api_key.as_ref())?;
         self.sender.reload(vonage_settings(config)?)?;
+        self.callbacks.set(endpoints(config), config.server.public_url.clone())?;
+        self.mailer.set(mail_settings(config))?;
+        self.alarm_mail.recipients.store(Arc::new(config.alarm_recipients.clone()));
         self.engine.set(engine_settings(config));
         self.app.set(http_settings);
         self.kept.tell_of_changes(config);
@@ -180,6 +218,7 @@ impl Service {
     pub async fn serve_within(&self, limits: Limits) -> Result<(), Error> {
         let listener = self.listener.try_clone().map_err(Error::Serve)?;
         let served = http::serve(listener, &self.app, limits).await;
+        self.callbacks.stop().await;
         self.engine.stop().await;
         served.map_err(Error::Serve)
     }
@@ -232,6 +271,27 @@ fn vonage_settings(config: &Config) -> Result<vonage::Settings, Error> {
 /// its place do not open after the next start.
 fn link_secret(config: &Config) -> [u8; 32] {
     sha256(config.vonage.private_key.reveal().as_bytes())
+}
+
+fn mail_settings(config: &Config) -> Option<MailSettings> {
+    let smtp = config.smtp.as_ref()?;
+    let credentials = smtp.credentials.as_ref().map(|(user, password)| (user.clone(), password.reveal().into()));
+    let tls = match smtp.tls {
+        config::SmtpTls::Wrapped => MailTls::Wrapped,
+        config::SmtpTls::StartTls => MailTls::StartTls,
+        config::SmtpTls::None => MailTls::None,
+    };
+    Some(MailSettings { host: smtp.host.clone(), port: smtp.port, tls, credentials, from: smtp.from.clone() })
+}
+
+fn endpoints(config: &Config) -> Vec<Endpoint> {
+    let endpoint = |callback: &config::Callback| Endpoint {
+        url: callback.url.clone(),
+        keys: callback.secrets.iter().map(|secret| SigningKey::new(secret.reveal())).collect(),
+        topics: callback.topics.clone(),
+        allowed: callback.allowed.clone(),
+    };
+    config.callbacks.iter().map(endpoint).collect()
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {

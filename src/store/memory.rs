@@ -15,10 +15,12 @@ use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use crate::incoming::Incoming;
 use crate::timestamp::Timestamp;
 
+use super::outbox::{Delivery, DeliveryPage, Outbox, Settled, Shelf, Which};
 use super::{
     Armed, Claim, ClaimKey, Error, Insert, NotKept, PARKED_MAX, Page, Replay, StatusFilter, Store, Stored, Update,
     findable,
 };
+use crate::callback::{self, EndpointId, NewDelivery, Subscriptions};
 
 /// Keeps alerts as long as the process lives.
 ///
@@ -55,6 +57,8 @@ struct Shelves {
     parked_ages: BTreeSet<(Timestamp, u64)>,
     last_parked: u64,
     secrets: HashMap<Box<str>, [u8; 32]>,
+    subscriptions: Arc<Subscriptions>,
+    deliveries: Shelf,
 }
 
 struct Parked {
@@ -255,6 +259,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn outbox(&self) -> Option<&dyn Outbox> {
+        Some(self)
+    }
+
     async fn close(&self) {}
 
     fn is_sole_owner(&self) -> bool {
@@ -263,6 +271,50 @@ impl Store for MemoryStore {
 
     fn is_durable(&self) -> bool {
         false
+    }
+}
+
+#[async_trait]
+impl Outbox for MemoryStore {
+    fn subscribe(&self, subscriptions: Arc<Subscriptions>) {
+        self.shelves().subscriptions = subscriptions;
+    }
+
+    async fn keep(&self, deliveries: Vec<NewDelivery>) -> Result<(), Error> {
+        self.shelves().deliveries.keep(deliveries);
+        Ok(())
+    }
+
+    async fn take(
+        &self,
+        endpoint: EndpointId,
+        now: Timestamp,
+        _until: Timestamp,
+        held: &BTreeSet<u64>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, Error> {
+        Ok(self.shelves().deliveries.due(endpoint, now, held, limit))
+    }
+
+    async fn next_due(&self, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        Ok(self.shelves().deliveries.next_due(endpoint, now))
+    }
+
+    async fn settle(&self, delivery: &Delivery, settled: Settled) -> Result<(), Error> {
+        self.shelves().deliveries.settle(delivery, settled);
+        Ok(())
+    }
+
+    async fn deliveries(&self, page: DeliveryPage) -> Result<Vec<Delivery>, Error> {
+        Ok(self.shelves().deliveries.list(page))
+    }
+
+    async fn replay(&self, which: Which, now: Timestamp) -> Result<usize, Error> {
+        Ok(self.shelves().deliveries.replay(which, now))
+    }
+
+    async fn forget_deliveries(&self, before: Timestamp, max: usize, limit: usize) -> Result<usize, Error> {
+        Ok(self.shelves().deliveries.forget(before, max, limit))
     }
 }
 
@@ -288,6 +340,7 @@ impl Shelves {
             self.messages.entry(id.clone()).or_insert(AttemptRef { alert: alert.id(), attempt });
         }
         self.keep_reached(seen, &alert);
+        self.deliveries.keep(callback::told(&self.subscriptions, seen, &alert));
         if let Some(claim) = claim {
             let replay = Replay { fingerprint: claim.fingerprint, outcome: claim.outcome, alert: Arc::clone(&alert) };
             self.claim_ages.insert((claim.at, claim.key.clone()));

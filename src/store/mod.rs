@@ -6,6 +6,7 @@
 
 mod findable;
 mod memory;
+mod outbox;
 pub mod record;
 mod sqlite;
 
@@ -20,6 +21,7 @@ use crate::incoming::Incoming;
 use crate::timestamp::Timestamp;
 
 pub use memory::MemoryStore;
+pub use outbox::{DELIVERIES_MAX, Delivery, DeliveryPage, Outbox, Settled, Which};
 pub use sqlite::{OpenError, SqliteStore};
 
 /// Keeps alerts.
@@ -108,6 +110,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Proves that something can be kept, by keeping something.
     async fn probe(&self, now: Timestamp) -> Result<(), Error>;
+
+    /// Where callbacks wait until they are delivered; none if this store keeps none.
+    fn outbox(&self) -> Option<&dyn Outbox> {
+        None
+    }
 
     /// Writes out what is waiting and lets go of files and connections.
     async fn close(&self);

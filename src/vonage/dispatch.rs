@@ -123,7 +123,9 @@ fn element<'a>(
     let (from, to) = match leg.channel {
         Channel::Messenger => (Name::Id(sender), Name::Id(address)),
         Channel::ViberService => (Name::Id(sender), Name::Number(address)),
-        Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms => (Name::Number(sender), Name::Number(address)),
+        Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms | Channel::Email => {
+            (Name::Number(sender), Name::Number(address))
+        }
     };
     let template = outbound.raised.plan.wording().whatsapp_template.as_ref();
     let template = template.filter(|_template| leg.channel == Channel::Whatsapp);
@@ -150,6 +152,6 @@ const fn kind(channel: Channel) -> Option<&'static str> {
         Channel::Whatsapp => Some("whatsapp"),
         Channel::Sms => Some("sms"),
         Channel::Mms => Some("mms"),
-        Channel::Rcs => None,
+        Channel::Rcs | Channel::Email => None,
     }
 }

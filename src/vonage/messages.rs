@@ -79,7 +79,12 @@ pub fn body<'a>(outbound: &'a Outbound, senders: &'a Senders) -> Result<Body<'a>
     };
     let suggestions = match leg.channel {
         Channel::Rcs => suggestions(outbound.code),
-        Channel::Messenger | Channel::ViberService | Channel::Whatsapp | Channel::Sms | Channel::Mms => Vec::new(),
+        Channel::Messenger
+        | Channel::ViberService
+        | Channel::Whatsapp
+        | Channel::Sms
+        | Channel::Mms
+        | Channel::Email => Vec::new(),
     };
     let client_ref = Some(outbound.reference.to_string());
     Ok(Body { client_ref, suggestions, whatsapp, ..plain(leg, content, senders)? })
@@ -97,7 +102,7 @@ fn plain<'a>(leg: &'a Leg, content: Content<'a>, senders: &'a Senders) -> Result
         Channel::ViberService => (None, Some(ViberOptions::lasting(ttl(leg, VIBER_TTL)))),
         Channel::Sms => (Some(ttl(leg, SMS_TTL)), None),
         Channel::Mms | Channel::Rcs => (Some(ttl(leg, MMS_AND_RCS_TTL)), None),
-        Channel::Messenger | Channel::Whatsapp => (None, None),
+        Channel::Messenger | Channel::Whatsapp | Channel::Email => (None, None),
     };
     Ok(Body {
         channel: leg.channel.name(),

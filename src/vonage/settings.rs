@@ -55,6 +55,7 @@ impl Senders {
             Channel::Whatsapp => self.whatsapp.as_deref(),
             Channel::Sms | Channel::Mms => self.sms.as_deref(),
             Channel::Rcs => self.rcs.as_deref(),
+            Channel::Email => None,
         }
     }
 }

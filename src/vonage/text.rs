@@ -28,6 +28,8 @@ pub const fn limit(channel: Channel) -> usize {
         Channel::Whatsapp => 4_096,
         Channel::Rcs => 3_072,
         Channel::ViberService | Channel::Sms | Channel::Mms => 1_000,
+        // No server limits it so low; long enough for every alert, and short enough for a phone.
+        Channel::Email => 10_000,
     }
 }
 

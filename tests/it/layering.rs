@@ -21,7 +21,7 @@ struct Row {
 
 /// A module may use itself and what its row lists. `engine` and `http` see the store as a trait, so
 /// they may not name the stores themselves ([`HIDDEN`]).
-const TABLE: [Row; 23] = [
+const TABLE: [Row; 26] = [
     Row { module: "timestamp", may_use: &[] },
     Row { module: "id", may_use: &["timestamp"] },
     Row { module: "contact", may_use: &[] },
@@ -35,8 +35,16 @@ const TABLE: [Row; 23] = [
     Row { module: "alarm", may_use: &["timestamp", "id", "metrics"] },
     Row { module: "sender", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "incoming", may_use: &["timestamp", "id", "contact", "escalation"] },
-    Row { module: "store", may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "incoming"] },
-    Row { module: "config", may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation"] },
+    Row { module: "callback", may_use: &["timestamp", "id", "contact", "hash", "escalation"] },
+    Row { module: "target", may_use: &[] },
+    Row {
+        module: "store",
+        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "incoming", "callback"],
+    },
+    Row {
+        module: "config",
+        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "callback", "target"],
+    },
     Row {
         module: "vonage",
         may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "sender", "incoming", "clock"],
@@ -74,6 +82,25 @@ const TABLE: [Row; 23] = [
             "vonage",
             "engine",
             "link",
+            "outgoing",
+        ],
+    },
+    Row {
+        module: "outgoing",
+        may_use: &[
+            "timestamp",
+            "id",
+            "contact",
+            "escalation",
+            "clock",
+            "chance",
+            "metrics",
+            "alarm",
+            "sender",
+            "callback",
+            "target",
+            "store",
+            "vonage",
         ],
     },
     Row { module: "sandbox", may_use: &["timestamp", "contact", "clock"] },
@@ -91,10 +118,11 @@ const WIRING: [&str; 4] = ["service", "cli", "lib", "main"];
 const HIDDEN: [(&str, &str); 3] = [("store", "memory"), ("store", "sqlite"), ("store", "postgres")];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("rusqlite", &["store"]),
-    ("reqwest", &["vonage", "sandbox", "cli"]),
+    ("reqwest", &["vonage", "outgoing", "sandbox", "cli"]),
     ("axum", &["http", "sandbox"]),
+    ("lettre", &["outgoing"]),
     ("axum_server", &["http", "sandbox"]),
     ("tower_http", &["http", "sandbox"]),
     ("maud", &["http"]),

@@ -7,7 +7,9 @@
 )]
 
 mod alerts;
+mod callbacks;
 mod config;
+mod email;
 mod engine_courtesies;
 mod engine_escalation;
 mod engine_frail;

@@ -65,6 +65,16 @@ fn whatever_happens_to_an_alert_is_written_and_read_back() {
 }
 
 /// The plan with everything that can be said of how people are spoken to.
+/// The same plan, whose first channel is an e-mail to a long address.
+fn mailed(plan: &Plan) -> Arc<Plan> {
+    let mut steps = plan.steps().to_vec();
+    let first = &mut steps[0].first;
+    first.channel = Channel::Email;
+    first.address =
+        address(Channel::Email, "tony+a.rather.long.address.for.those.who.are.on.call@operations.example.org");
+    Arc::new(Plan::from_steps(plan.backend(), steps, 1).expect("a test's plan is one"))
+}
+
 fn worded(plan: &Plan) -> Arc<Plan> {
     let template = |text: &str| text.parse::<Template>().expect("a test's template is one");
     let wording = Wording {
@@ -253,6 +263,10 @@ fn write_goldens() {
         if backend == Backend::Messages {
             let raised = Raised { plan: worded(&plan(backend)), ..raised.clone() };
             goldens.push((format!("{name}-worded"), golden(&begin(raised))));
+        }
+        if backend == Backend::Messages {
+            let raised = Raised { plan: mailed(&plan(backend)), ..raised.clone() };
+            goldens.push((format!("{name}-email"), golden(&begin(raised))));
         }
         goldens.push((format!("{name}-exhausted"), golden(&after_everybody(&begin(raised)))));
     }

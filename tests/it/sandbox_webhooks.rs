@@ -94,12 +94,12 @@ async fn only_so_many_webhooks_are_on_their_way_at_once() {
 #[tokio::test]
 async fn somebody_who_was_never_sent_anything_can_write_all_the_same() {
     let stage = Stage::open("", "").await;
-    for channel in Channel::ALL {
+    for channel in Channel::OF_VONAGE {
         stage.sandbox.reply(&Letter::text(channel, "447700900099", "who is this?"));
     }
     let hooks = stage.hooks_after(6).await;
     let mut channels: Vec<String> = hooks.iter().map(|hook| hook.field("/channel")).collect();
-    let mut expected = Channel::ALL.map(|channel| channel.name().to_owned()).to_vec();
+    let mut expected = Channel::OF_VONAGE.map(|channel| channel.name().to_owned()).to_vec();
     channels.sort_unstable();
     expected.sort_unstable();
     assert_eq!(channels, expected);

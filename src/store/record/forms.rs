@@ -117,7 +117,9 @@ impl Form for InFull {
 
     fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
         let text = Box::<str>::deserialize(deserializer)?;
-        Address::parse(Channel::Messenger, &text).map_err(D::Error::custom)
+        // What a record holds was an address once; a phone number and an id pass as ids.
+        let id = Address::parse(Channel::Messenger, &text);
+        id.or_else(|_not_one| Address::parse(Channel::Email, &text)).map_err(D::Error::custom)
     }
 }
 

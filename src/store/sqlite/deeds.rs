@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, params};
 
+use crate::callback::{self, NewDelivery, Subscriptions};
 use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Status};
 use crate::id::{AttemptNumber, ProviderId};
@@ -15,6 +16,7 @@ use crate::store::{Claim, Error, Insert, StatusFilter, Stored, Update, findable,
 use crate::timestamp::Timestamp;
 
 use super::fault::{Fault, unwritable};
+use super::outbox;
 use super::plans::PlanRow;
 use super::rows;
 use super::sealed::seal;
@@ -27,10 +29,16 @@ pub(super) struct Version {
     messages: Vec<(ProviderId, AttemptNumber)>,
     reached: Vec<(Channel, Address)>,
     claim: Option<Claim>,
+    deliveries: Vec<NewDelivery>,
 }
 
 impl Version {
-    pub(super) fn prepare(seen: Option<&Alert>, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Self, Error> {
+    pub(super) fn prepare(
+        seen: Option<&Alert>,
+        alert: Arc<Alert>,
+        claim: Option<Claim>,
+        subscriptions: &Subscriptions,
+    ) -> Result<Self, Error> {
         let record = record::write_state(&alert).map_err(|error| unwritable(alert.id(), error))?;
         let number = rows::signed(alert.raised.number.0).to_be_bytes();
         let record = seal(&record, &[&number, &rows::id_bytes(alert.id())]);
@@ -41,7 +49,8 @@ impl Version {
             Status::Escalating(_) | Status::Acknowledged | Status::Exhausted => findable::newly_reached(seen, &alert),
         };
         let reached = reached.into_iter().map(|(channel, address)| (channel, address.clone())).collect();
-        Ok(Self { alert, record, messages, reached, claim })
+        let deliveries = callback::told(subscriptions, seen, &alert);
+        Ok(Self { alert, record, messages, reached, claim, deliveries })
     }
 
     /// Keeps everything that is found by something else than the alert's id.
@@ -68,7 +77,7 @@ impl Version {
                 self.record,
             ])?;
         }
-        Ok(())
+        outbox::keep(books.connection, &self.deliveries)
     }
 
     fn stored(&self, version: u64) -> Stored {

@@ -17,6 +17,7 @@ mod fault;
 mod forgetting;
 mod live;
 mod opening;
+mod outbox;
 mod plans;
 mod readers;
 mod rows;
@@ -27,8 +28,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
+use crate::callback::Subscriptions;
 use crate::contact::{Address, Channel};
 use crate::escalation::Alert;
 use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
@@ -36,7 +39,8 @@ use crate::incoming::Incoming;
 use crate::timestamp::Timestamp;
 
 use super::{
-    Armed, Claim, ClaimKey, Error, Insert, PARKED_MAX, Page, Replay, StatusFilter, Store, Stored, Update, record,
+    Armed, Claim, ClaimKey, Error, Insert, Outbox, PARKED_MAX, Page, Replay, StatusFilter, Store, Stored, Update,
+    record,
 };
 
 pub use opening::OpenError;
@@ -56,6 +60,7 @@ pub struct SqliteStore {
     writer: Writer,
     shared: Arc<Shared>,
     last_number: AtomicU64,
+    subscriptions: ArcSwap<Subscriptions>,
     parked_max: usize,
 }
 
@@ -81,6 +86,7 @@ impl SqliteStore {
             writer: writer.map_err(OpenError::Thread)?,
             shared,
             last_number: AtomicU64::new(newest.0),
+            subscriptions: ArcSwap::default(),
             parked_max,
         })
     }
@@ -103,14 +109,14 @@ impl Store for SqliteStore {
         let unwritable = |error| fault::unwritable(alert.id(), error);
         let raised = record::write_raised(&alert.raised).map_err(unwritable)?;
         let plan = self.shared.plans.row_of(alert.plan()).map_err(unwritable)?;
-        let version = Version::prepare(None, alert, claim)?;
+        let version = Version::prepare(None, alert, claim, &self.subscriptions.load())?;
         let (insert, _plan) = self.ask(InsertAlert { version, raised, plan }).await?;
         Ok(insert)
     }
 
     async fn update(&self, seen: &Stored, next: Arc<Alert>, claim: Option<Claim>) -> Result<Update, Error> {
         let key = KeyChange::between(&seen.alert, &next);
-        let version = Version::prepare(Some(&seen.alert), next, claim)?;
+        let version = Version::prepare(Some(&seen.alert), next, claim, &self.subscriptions.load())?;
         self.ask(UpdateAlert { version, seen_version: seen.version, key }).await
     }
 
@@ -225,6 +231,10 @@ impl Store for SqliteStore {
 
     async fn probe(&self, now: Timestamp) -> Result<(), Error> {
         self.ask(Probe { at: now }).await
+    }
+
+    fn outbox(&self) -> Option<&dyn Outbox> {
+        Some(self)
     }
 
     async fn close(&self) {

@@ -18,10 +18,11 @@ const SQLITE_MIN: i32 = 3_051_003;
 /// Marks a database as callout's: "call" in ASCII.
 const APPLICATION_ID: i32 = 0x6361_6c6c;
 /// The steps that make the schema, in order; the database remembers how many it has seen.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/sqlite/1.sql"),
     include_str!("../migrations/sqlite/2.sql"),
     include_str!("../migrations/sqlite/3.sql"),
+    include_str!("../migrations/sqlite/4.sql"),
 ];
 /// How long a connection waits for another one of this process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);

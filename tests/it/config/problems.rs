@@ -197,7 +197,7 @@ FILE:9:81: warning: WhatsApp refuses free text to people who have not written wi
 FILE:13:69: warning: an `expiry_time` of 59 seconds is unusual (60 to 600 is advised)
 FILE:15:13: warning: `Bo` has one channel only (add one to fail over to, for example sms)
 FILE:15:13: warning: `Bo` is in no policy (nobody will call this user; add it to the `users` of a policy)
-FILE:15:13: warning: Vonage can never report that `Bo` read a message (SMS and MMS have no read reports; set a public URL for the link, or rely on replies)
+FILE:15:13: warning: nobody can ever report that `Bo` read a message (SMS, MMS and e-mail have no read reports; set a public URL for the link, or rely on replies)
 FILE:15:78: warning: an `expiry_time` of 601 seconds is unusual (60 to 600 is advised)"
     );
 }
@@ -256,7 +256,7 @@ FILE:2:5: warning: `APP` has no signature secret, so that anybody can report a m
 FILE:7:22: warning: Messenger refuses messages to people who have not written to the Page within 24 hours (let people write to the Page at the start of their shift)
 FILE:8:18: warning: `FROM.VIBER` still holds the tutorial's placeholder, and no user needs it (remove it, or fill it in)
 FILE:27:21: warning: there are two users called `Tony` (both are called, each in its turn)
-FILE:27:21: warning: Vonage can never report that `Tony` read a message (SMS and MMS have no read reports; set a public URL for the link, or rely on replies)"
+FILE:27:21: warning: nobody can ever report that `Tony` read a message (SMS, MMS and e-mail have no read reports; set a public URL for the link, or rely on replies)"
     );
 }
 

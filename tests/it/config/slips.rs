@@ -52,7 +52,7 @@ const KEYS: &[Slip] = &[
         "store:",
         "databaze: x\nstore:",
         &[
-            "3:1: `databaze` is not a key of the file (its keys are server, store, retention, vonage, users, policies, text, whatsapp_template and confirm)",
+            "3:1: `databaze` is not a key of the file (its keys are server, store, retention, vonage, users, policies, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
         ],
     ),
     (
@@ -66,7 +66,7 @@ const KEYS: &[Slip] = &[
     (
         "type: sms, ",
         "",
-        &["14:9: `type` is missing (the channels are messenger, viber_service, whatsapp, sms, rcs and mms)"],
+        &["14:9: `type` is missing (the channels are messenger, viber_service, whatsapp, sms, rcs, mms and email)"],
     ),
     (r#", id_num: "447700900001""#, "", &["14:9: `id_num` is missing (the phone number or Messenger id of the user)"]),
     (
@@ -207,7 +207,9 @@ const VALUES: &[Slip] = &[
     (
         "type: sms",
         "type: pigeon",
-        &["14:17: `pigeon` is not a channel (the channels are messenger, viber_service, whatsapp, sms, rcs and mms)"],
+        &[
+            "14:17: `pigeon` is not a channel (the channels are messenger, viber_service, whatsapp, sms, rcs, mms and email)",
+        ],
     ),
     (
         r#"id_num: "447700900001""#,
@@ -295,7 +297,7 @@ const RELATIONS: &[Slip] = &[
         "people:\n",
         &[
             "2:1: `users` is missing (an alert needs somebody to call)",
-            "10:1: `people` is not a key of the file (its keys are server, store, retention, vonage, users, policies, text, whatsapp_template and confirm)",
+            "10:1: `people` is not a key of the file (its keys are server, store, retention, vonage, users, policies, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
         ],
     ),
 ];
@@ -429,13 +431,13 @@ const OTHER_TEXTS: &[(&str, &[&str])] = &[
     (
         "- a\n- b\n",
         &[
-            "1:1: the file must be a mapping, not a list (its keys are server, store, retention, vonage, users, policies, text, whatsapp_template and confirm)",
+            "1:1: the file must be a mapping, not a list (its keys are server, store, retention, vonage, users, policies, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
         ],
     ),
     (
         "hello\n",
         &[
-            "1:1: the file must be a mapping, not a single value (its keys are server, store, retention, vonage, users, policies, text, whatsapp_template and confirm)",
+            "1:1: the file must be a mapping, not a single value (its keys are server, store, retention, vonage, users, policies, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
         ],
     ),
     (

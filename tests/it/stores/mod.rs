@@ -13,6 +13,7 @@
 
 mod finding;
 mod keeping;
+mod outbox;
 
 use std::sync::Arc;
 
@@ -95,6 +96,10 @@ macro_rules! keeps_every_promise {
             keeping::an_id_or_number_is_taken_once_and_harms_nobody_else
             keeping::an_alert_that_breaks_a_promise_is_not_kept
             keeping::something_can_be_kept
+            outbox::callbacks_of_an_alert_come_one_after_the_other
+            outbox::what_nobody_wants_to_hear_of_is_not_kept
+            outbox::a_callback_that_failed_is_kept_until_it_is_due_or_replayed
+            outbox::callbacks_that_are_too_old_or_too_many_are_forgotten
         }
     };
 }
