@@ -90,6 +90,11 @@ impl KeyHash {
         Self(sha256(key.as_bytes()))
     }
 
+    /// The hash itself, for what is derived from it.
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The hash that is written out in 64 hexadecimal digits.
     fn written(text: &str) -> Option<Self> {
         let digits = text.as_bytes();

@@ -19,6 +19,7 @@ mod tidying;
 mod timers;
 mod turns;
 mod unclear;
+mod vitals;
 mod wake;
 
 use std::fmt;
@@ -46,6 +47,7 @@ pub use apply::{Applied, Request};
 pub use raise::{NewAlert, Raising};
 pub use receive::Received;
 pub use turns::IN_FLIGHT_MAX;
+pub use vitals::Vitals;
 
 use courtesies::Courtesies;
 use outage::Ways;

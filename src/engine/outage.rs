@@ -211,6 +211,12 @@ impl Outage {
         self.lock().failing.len()
     }
 
+    /// Since when nothing has got through, if several alerts say so.
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        let state = self.lock();
+        state.began_at.filter(|_| state.reach() == Reach::Blocked)
+    }
+
     /// The judgement on the way.
     fn reach(&self) -> Reach {
         self.lock().reach()

@@ -23,6 +23,7 @@ mod alert;
 mod answers;
 mod attempt_status;
 mod event;
+mod outlook;
 mod plan;
 mod promises;
 mod reports;
@@ -37,6 +38,7 @@ pub use attempt_status::AttemptStatus;
 pub use event::{
     Effect, Event, Ignored, Intent, Reach, Reply, Report, Tone, Trouble, TroubleOutcome, Verdict, WorkflowOutcome,
 };
+pub use outlook::{Coming, Outlook, outlook};
 pub use plan::{ATTEMPTS_MAX, Backend, Condition, Confirm, Leg, Plan, PlanError, Recipient, Step};
 pub use promises::{broken_promise, broken_transition};
 pub use step::{BACKOFF_MAX, FAILING_MAX, RETRY_AFTER_MAX, SEND_LEASE, next_wake, raise, step};

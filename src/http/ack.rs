@@ -119,11 +119,14 @@ fn answer(alert: &Alert, user: &str) -> Markup {
     }
 }
 
+/// The look of the other pages; written into this one, which must be whole with one request on a bad connection.
 const STYLE: &str = "\
-body{font:1.1rem/1.5 system-ui,sans-serif;margin:0;padding:1.5rem;background:Canvas;color:CanvasText}\
-main{max-width:36rem;margin:0 auto}\
-h1{font-size:1.5rem;overflow-wrap:anywhere;white-space:pre-wrap}\
-.code{text-transform:uppercase;letter-spacing:.05em}\
-button{font:inherit;font-weight:700;width:100%;padding:1rem;border:0;border-radius:.5rem;background:#0a5c2b;color:#fff}\
-button:focus-visible{outline:3px solid Highlight;outline-offset:3px}\
-.done{font-size:1.2rem}";
+:root{--ground:#f5f6f8;--card:#fff;--line:#dfe2e8;--text:#1a1d23;--soft:#545b69;--accent:#3451c7;--on-accent:#fff;--good:#17663a;--good-soft:#e2f4e8}\
+@media (prefers-color-scheme:dark){:root{--ground:#101216;--card:#191c22;--line:#2d323c;--text:#e8eaee;--soft:#a3abba;--accent:#93a8ff;--on-accent:#10142a;--good:#72d69a;--good-soft:#16301f}}\
+body{font:1.05rem/1.5 system-ui,sans-serif;margin:0;padding:1.25rem;background:var(--ground);color:var(--text)}\
+main{max-width:34rem;margin:0 auto;background:var(--card);border:1px solid var(--line);border-radius:.8rem;padding:1.1rem 1.25rem}\
+h1{font-size:1.45rem;line-height:1.3;margin:.4rem 0;overflow-wrap:anywhere;white-space:pre-wrap}\
+.code,.when{color:var(--soft);font-size:.9rem;margin:0}.code{font-weight:600;letter-spacing:.04em}\
+button{font:inherit;font-weight:700;width:100%;min-height:3.5rem;margin-top:1.2rem;border:0;border-radius:.55rem;background:var(--accent);color:var(--on-accent)}\
+button:focus-visible{outline:3px solid var(--accent);outline-offset:3px}\
+.done{font-weight:600;background:var(--good-soft);color:var(--good);border-radius:.55rem;padding:.8rem 1rem}";

@@ -1,7 +1,7 @@
 //! The calls on alerts.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::store::{ClaimKey, Page, StatusFilter};
 
 use super::App;
 use super::auth::Caller;
+use super::dashboard;
 use super::extract::{ALERT_BODY_MAX, AlertPath, Body, Fields, Query, object};
 use super::new_alert;
 use super::problem::{FieldError, Problem};
@@ -54,8 +55,25 @@ pub(super) async fn raise(
     Ok(response)
 }
 
-pub(super) async fn show(State(app): State<App>, AlertPath(id): AlertPath) -> Result<Response, Problem> {
-    Ok(shown(&*app.engine().alert(id).await?))
+/// The alert as JSON, or as the live page for a browser.
+pub(super) async fn show(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    id: Result<AlertPath, Problem>,
+    uri: Uri,
+) -> Response {
+    let alert = match id {
+        Ok(AlertPath(id)) => app.engine().alert(id).await.map_err(Problem::from),
+        Err(problem) => Err(problem),
+    };
+    let mut response = if dashboard::wants_page(&headers) {
+        dashboard::alert_page(&app, &caller, alert, &uri)
+    } else {
+        alert.map(|alert| shown(&alert)).into_response()
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
 }
 
 fn shown(alert: &Alert) -> Response {
@@ -111,7 +129,7 @@ fn page(mut query: Query) -> Result<Page, Problem> {
     if errors.is_empty() { Ok(Page { status, policy, before, limit }) } else { Err(Problem::invalid(errors)) }
 }
 
-const STATUSES: [(&str, StatusFilter); 4] = [
+pub(super) const STATUSES: [(&str, StatusFilter); 4] = [
     ("escalating", StatusFilter::Escalating),
     ("acknowledged", StatusFilter::Acknowledged),
     ("exhausted", StatusFilter::Exhausted),
@@ -166,7 +184,7 @@ enum Takes {
 }
 
 fn wish(caller: &Caller, headers: &HeaderMap, bytes: &[u8], takes: Takes) -> Result<Wish, Problem> {
-    let mut wish = Wish { by: caller.name().into(), attempt: None };
+    let mut wish = Wish { by: caller.person().into(), attempt: None };
     if bytes.is_empty() {
         return Ok(wish);
     }

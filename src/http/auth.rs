@@ -14,14 +14,15 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{ConnectInfo, OriginalUri, Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{Extensions, HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::config::{ApiKey, KeyHash, Role};
+use crate::config::{ApiKey, KeyHash, Role, Roles};
 use crate::timestamp::Timestamp;
 
 use super::App;
+use super::dashboard::{self, SessionKey};
 use super::pace::{Pace, PaceOfEach};
 use super::problem::Problem;
 
@@ -62,6 +63,19 @@ impl Keys {
         let sent = KeyHash::of(sent);
         self.0.iter().fold(None, |found, known| if known.key.hash.is(&sent) { Some(known) } else { found })
     }
+
+    /// The key that was typed into a form, if it is one of the service.
+    pub(super) fn typed(&self, key: &str) -> Option<&ApiKey> {
+        self.find(key).map(|known| &known.key)
+    }
+
+    fn known_as(&self, name: &str) -> Option<&Known> {
+        self.0.iter().find(|known| &*known.key.name == name)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ApiKey> {
+        self.0.iter().map(|known| &known.key)
+    }
 }
 
 impl Known {
@@ -72,14 +86,34 @@ impl Known {
     }
 }
 
-/// Whose key came with the request.
+/// Whose key came with the request, or was given when the browser signed in.
 #[derive(Clone, Debug)]
-pub(super) struct Caller(Arc<str>);
+pub(super) struct Caller {
+    key: Arc<str>,
+    roles: Roles,
+    person: Option<Box<str>>,
+    session_until: Option<Timestamp>,
+}
 
 impl Caller {
     /// The key's name.
     pub(super) fn name(&self) -> &str {
-        &self.0
+        &self.key
+    }
+
+    /// Who it is, where they said so when they signed in; else the key's name.
+    pub(super) fn person(&self) -> &str {
+        self.person.as_deref().unwrap_or(&self.key)
+    }
+
+    /// Whether the key allows what needs this role.
+    pub(super) fn may(&self, role: Role) -> bool {
+        self.roles.allow(role)
+    }
+
+    /// When the browser must sign in again; none for a key that comes with each request.
+    pub(super) const fn session_until(&self) -> Option<Timestamp> {
+        self.session_until
     }
 }
 
@@ -102,7 +136,7 @@ impl Failures {
     }
 
     /// Counts one; tells whether there have been too many.
-    fn are_too_many(&self, origin: Origin, now: Timestamp) -> bool {
+    pub(super) fn are_too_many(&self, origin: Origin, now: Timestamp) -> bool {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         !(counted.of_each.allows(origin, now) && counted.of_all.allows((), now))
     }
@@ -110,11 +144,12 @@ impl Failures {
 
 /// Where a request comes from. An owner of an IPv6 network has it whole, so that it counts as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Origin(Option<IpAddr>);
+pub(super) struct Origin(Option<IpAddr>);
 
 impl Origin {
-    fn of(request: &Request) -> Self {
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    /// The address of the connection that a request came on.
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
         Self(peer.map(|ConnectInfo(peer)| match peer.ip().to_canonical() {
             IpAddr::V4(address) => address.into(),
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
@@ -129,28 +164,39 @@ pub(super) async fn require_key(State(app): State<App>, mut request: Request, ne
     if !is_guarded(request.uri().path()) {
         return next.run(request).await;
     }
-    match admit(&app, &request) {
+    let may_be_session = dashboard::session_cookie(request.headers()).is_some();
+    let session_key = if may_be_session { app.session_key().await.map(Some) } else { Ok(None) };
+    match session_key.and_then(|session_key| admit(&app, &request, session_key)) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
+        Err(problem) if dashboard::wants_page(request.headers()) => dashboard::turned_away(request.uri(), &problem),
         Err(problem) => problem.into_response(),
     }
 }
 
-fn admit(app: &App, request: &Request) -> Result<Caller, Problem> {
+fn admit(app: &App, request: &Request, session_key: Option<&SessionKey>) -> Result<Caller, Problem> {
     let settings = app.settings();
     let now = app.engine().now();
-    let sent = bearer(request.headers());
-    let Some(known) = sent.and_then(|sent| settings.keys.find(sent)) else {
-        return Err(if app.failures().are_too_many(Origin::of(request), now) {
-            Problem::too_many("Too many requests came without a valid API key.")
-        } else if sent.is_some() {
-            Problem::unauthorized("The API key is not one of this service.")
-        } else {
-            Problem::unauthorized("Send the API key as `Authorization: Bearer <key>`.")
-        });
+    let headers = request.headers();
+    let (known, person, session_until) = if headers.contains_key(header::AUTHORIZATION) {
+        let known = bearer(headers).and_then(|sent| settings.keys.find(sent));
+        (known, None, None)
+    } else if let (Some(sealed), Some(session_key)) = (dashboard::session_cookie(headers), session_key) {
+        match session_key.open(sealed, settings.keys.all(), now) {
+            Some((session, key)) => (settings.keys.known_as(&key.name), session.person, Some(session.until)),
+            None => (None, None, None),
+        }
+    } else {
+        (None, None, None)
     };
+    let Some(known) = known else { return Err(no_valid_key(app, request)) };
+    let changes_something = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let public_url = settings.public_url.as_deref();
+    if session_until.is_some() && changes_something && !dashboard::is_from_us(headers, public_url) {
+        return Err(Problem::forbidden("The browser does not say that this was wished on a page of callout."));
+    }
     let name = &known.key.name;
     let role = needed(request);
     if !known.key.roles.allow(role) {
@@ -160,7 +206,18 @@ fn admit(app: &App, request: &Request) -> Result<Caller, Problem> {
     if role == Role::Raise && !known.may_raise(now) {
         return Err(Problem::too_many("This API key has raised as many alerts as it may in a second."));
     }
-    Ok(Caller(Arc::clone(name)))
+    Ok(Caller { key: Arc::clone(name), roles: known.key.roles.clone(), person, session_until })
+}
+
+/// What to say to whoever sent no key that is valid. Too many are told to wait.
+fn no_valid_key(app: &App, request: &Request) -> Problem {
+    if app.failures().are_too_many(Origin::of(request.extensions()), app.engine().now()) {
+        Problem::too_many("Too many requests came without a valid API key.")
+    } else if bearer(request.headers()).is_some() {
+        Problem::unauthorized("The API key is not one of this service.")
+    } else {
+        Problem::unauthorized("Send the API key as `Authorization: Bearer <key>`.")
+    }
 }
 
 /// What a key must be allowed to do. Whatever is neither looking nor raising counts as answering, so
@@ -170,7 +227,7 @@ fn needed(request: &Request) -> Role {
     let path = original.map_or_else(|| request.uri().path(), |OriginalUri(uri)| uri.path());
     match *request.method() {
         Method::GET | Method::HEAD => Role::Read,
-        _ if path.trim_end_matches('/') == "/alerts" => Role::Raise,
+        _ if matches!(path.trim_end_matches('/'), "/alerts" | dashboard::RAISE) => Role::Raise,
         _ if path.starts_with("/deliveries") => Role::Admin,
         _ => Role::Answer,
     }
@@ -178,7 +235,7 @@ fn needed(request: &Request) -> Role {
 
 fn is_guarded(path: &str) -> bool {
     let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    is_below("/alerts") || is_below("/deliveries")
+    dashboard::is_guarded(path) || is_below("/alerts") || is_below("/deliveries")
 }
 
 /// The token behind `Bearer`, in any case, where there is exactly one such header.

@@ -4,6 +4,7 @@ mod ack;
 mod alerts;
 mod auth;
 mod connection;
+mod dashboard;
 mod deliveries;
 mod events;
 mod extract;
@@ -28,6 +29,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -41,11 +43,15 @@ pub use alerts::{BY_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX};
 pub use auth::{
     ALL_FAILURES_BURST, ALL_FAILURES_PER_SECOND, FAILED_ADDRESSES_MAX, FAILURES_BURST, FAILURES_PER_SECOND, Keys,
 };
+pub use dashboard::{
+    FORM_BYTES_MAX, LIVE_EVERY, LIVE_LIFETIME, LIVE_LOOK_AGAIN, LIVE_STREAMS_MAX, SESSION_BYTES_MAX, SESSION_LIFETIME,
+};
 pub use extract::{ALERT_BODY_MAX, WEBHOOK_BODY_MAX};
 pub use listen::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADER_TIMEOUT, Limits, REQUEST_TIMEOUT, UNREAD_TIMEOUT};
 pub use new_alert::{DEDUP_KEY_CHARS_MAX, LINK_CHARS_MAX, MESSAGE_CHARS_MAX, SOURCE_CHARS_MAX};
 
 use auth::Failures;
+use dashboard::SessionKey;
 use problem::Problem;
 
 /// What the handlers share.
@@ -59,6 +65,8 @@ struct Shared {
     failures: Failures,
     callbacks: Arc<Callbacks>,
     stop: CancellationToken,
+    session_key: OnceCell<SessionKey>,
+    streams: Arc<Semaphore>,
 }
 
 /// What the configuration says about the front door; replaced as a whole when it is read again.
@@ -72,6 +80,8 @@ pub struct Settings {
     pub keys: Arc<Keys>,
     /// The secrets that webhooks may be signed with; none means that signatures are not asked for.
     pub signature_secrets: Vec<SignatureSecret>,
+    /// Where the service is reached from outside, without a slash at the end; none where nobody said so.
+    pub public_url: Option<Box<str>>,
     /// How old a webhook's signature may be; none means any age.
     pub signature_age_max: Option<Duration>,
 }
@@ -79,8 +89,15 @@ pub struct Settings {
 impl App {
     /// Streams end when `stop` is cancelled.
     pub fn new(engine: Engine, callbacks: Arc<Callbacks>, settings: Settings, stop: CancellationToken) -> Self {
-        let settings = ArcSwap::from_pointee(settings);
-        Self(Arc::new(Shared { engine, settings, failures: Failures::new(), callbacks, stop }))
+        Self(Arc::new(Shared {
+            engine,
+            settings: ArcSwap::from_pointee(settings),
+            failures: Failures::new(),
+            callbacks,
+            stop,
+            session_key: OnceCell::new(),
+            streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
+        }))
     }
 
     /// Takes new settings; they count for requests from now on.
@@ -107,6 +124,15 @@ impl App {
     fn stop(&self) -> CancellationToken {
         self.0.stop.clone()
     }
+
+    /// What sessions of browsers are made with; asked of the store once.
+    async fn session_key(&self) -> Result<&SessionKey, Problem> {
+        Ok(self.0.session_key.get_or_try_init(|| dashboard::session_key(&self.0.engine)).await?)
+    }
+
+    fn streams(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.streams)
+    }
 }
 
 /// Serves until the app is told to stop, then lets what was begun come to its end.
@@ -129,6 +155,7 @@ fn router(app: App, limits: Limits) -> Router {
         .route("/webhooks/status", post(webhooks::receive))
         .route("/webhooks/inbound", post(webhooks::receive))
         .route("/a/{token}", get(ack::show).post(ack::press))
+        .merge(dashboard::routes())
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -206,6 +206,21 @@ fn why_impossible(ignored: Ignored) -> &'static str {
 }
 
 impl Problem {
+    /// The status that it is answered with.
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// What went wrong, as a heading.
+    pub(super) fn title(&self) -> &'static str {
+        self.0.title
+    }
+
+    /// What went wrong, and what to do.
+    pub(super) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     fn body(&self) -> Vec<u8> {
         let said = &self.0;
         let body = Body {

@@ -319,6 +319,7 @@ fn http_settings(config: &Config, api_key: Option<&Secret>) -> Result<http::Sett
         channel_rules: config.channel_rules(),
         keys: Arc::new(Keys::new(keys)),
         signature_secrets: secrets.map(|secret| SignatureSecret::new(secret.reveal())).collect::<Result<_, _>>()?,
+        public_url: config.server.public_url.clone(),
         signature_age_max: config.vonage.signature_age_max,
     })
 }

@@ -7,6 +7,7 @@
 )]
 
 mod alerts;
+mod browser;
 mod callbacks;
 mod config;
 mod email;
@@ -31,6 +32,7 @@ mod http_fields;
 mod http_health;
 mod http_links;
 mod http_once;
+mod http_pages;
 mod http_people;
 mod http_replies;
 mod http_webhooks;
