@@ -137,7 +137,6 @@ async fn a_body_over_its_limit_is_413_and_one_at_its_limit_is_not() {
 async fn what_does_not_exist_is_404() {
     let callout = Callout::start().await;
     for path in [
-        "/",
         "/nothing",
         "/alerts/",
         "/alerts/x",
