@@ -89,6 +89,21 @@ impl Ways {
         self.vonage.n_failing() + self.email.n_failing()
     }
 
+    /// Since when nothing has got through to Vonage, if several alerts say so.
+    pub(super) fn vonage_out_since(&self) -> Option<Timestamp> {
+        self.vonage.since()
+    }
+
+    /// When Vonage last accepted anything, by this process's knowledge.
+    pub(super) fn vonage_accepted_at(&self) -> Option<Timestamp> {
+        self.vonage.last_accepted_at()
+    }
+
+    /// How many alerts' sends to Vonage have been failing.
+    pub(super) fn n_failing_at_vonage(&self) -> usize {
+        self.vonage.n_failing()
+    }
+
     /// Whether Vonage is known to be out, so that nothing more need be learnt of it.
     pub(super) fn is_vonage_blocked(&self) -> bool {
         self.vonage.reach() == Reach::Blocked
@@ -212,7 +227,7 @@ impl Outage {
     }
 
     /// Since when nothing has got through, if several alerts say so.
-    pub(super) fn since(&self) -> Option<Timestamp> {
+    fn since(&self) -> Option<Timestamp> {
         let state = self.lock();
         state.began_at.filter(|_| state.reach() == Reach::Blocked)
     }

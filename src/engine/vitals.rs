@@ -15,7 +15,7 @@ pub struct Vitals {
     pub n_waiting: usize,
     /// How many deadlines this process watches.
     pub n_armed: usize,
-    /// How many alerts' sends fail while nothing is accepted.
+    /// How many alerts' sends to Vonage fail while nothing is accepted.
     pub n_failing: usize,
     /// Since when nothing has got through to Vonage, if that is so.
     pub outage_since: Option<Timestamp>,
@@ -32,9 +32,9 @@ impl Engine {
             is_stopping: shared.stop.is_cancelled(),
             n_waiting: shared.turns.n_waiting(),
             n_armed: shared.timers.n_armed(),
-            n_failing: shared.outage.n_failing(),
-            outage_since: shared.outage.since(),
-            last_accepted_at: shared.outage.last_accepted_at(),
+            n_failing: shared.outage.n_failing_at_vonage(),
+            outage_since: shared.outage.vonage_out_since(),
+            last_accepted_at: shared.outage.vonage_accepted_at(),
         }
     }
 

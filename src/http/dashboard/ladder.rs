@@ -62,6 +62,7 @@ pub(super) const fn label(channel: Channel) -> &'static str {
         Channel::Sms => "SMS",
         Channel::Rcs => "RCS",
         Channel::Mms => "MMS",
+        Channel::Email => "E-mail",
     }
 }
 
