@@ -1,22 +1,64 @@
 //! The corridor that every event goes through: load, step, commit, perform.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::alarm::Alarm;
 use crate::escalation::{
     self, Alert, Attempt, Effect, Entry, Event, Happening, Ignored, Progress, Status, Verdict, step,
 };
 use crate::id::AlertId;
-use crate::store::{Claim, ClaimKey, Outcome, Replay, Stored, Update};
+use crate::store::{self, Claim, ClaimKey, Outcome, Replay, Stored, Update};
 use crate::timestamp::Timestamp;
 
 use super::courtesies::Courtesy;
-use super::timers::Wake;
+use super::timers::{Wake, WakeWhy};
 use super::turns::Turn;
 use super::{Engine, Error};
 
 /// How often a change is tried again that another node was quicker with.
 const CONTENDED_MAX: usize = 16;
+
+/// How long after a commit of unknown outcome is looked what came of it.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// For how many alerts at one moment a commit may have an unknown outcome.
+const UNSURE_MAX: usize = 10_000;
+
+/// The alerts for which a commit has an unknown outcome: the store failed, and may have kept it all the same.
+#[derive(Debug, Default)]
+pub(super) struct Unsure(Mutex<BTreeSet<AlertId>>);
+
+/// Whether an alert is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noted {
+    New,
+    Already,
+    TooMany,
+}
+
+impl Unsure {
+    /// A critical section holds only set operations, and is never held over an await.
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<AlertId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, id: AlertId) -> Noted {
+        let mut unsure = self.lock();
+        if unsure.contains(&id) {
+            Noted::Already
+        } else if unsure.len() >= UNSURE_MAX {
+            Noted::TooMany
+        } else {
+            unsure.insert(id);
+            Noted::New
+        }
+    }
+
+    fn forget(&self, id: AlertId) {
+        self.lock().remove(&id);
+    }
+}
 
 /// A request that carries an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +155,7 @@ impl Engine {
             let planned = self.with_turn(Planned { next, effects, turn: turn.take() }, now);
             let outcome = if *event == Event::Repeated { Outcome::Repeated } else { Outcome::Changed };
             let claim = request.map(|request| request.claim(outcome, now));
-            match self.0.store.update(&seen, Arc::new(planned.next), claim).await? {
+            match self.kept(id, self.0.store.update(&seen, Arc::new(planned.next), claim).await)? {
                 Update::Updated(stored) => {
                     // Before the next one may change the alert, so that changes are seen in their order.
                     self.await_what_follows(Some(&seen.alert), &stored.alert);
@@ -129,6 +171,35 @@ impl Engine {
             }
         }
         Err(Error::Contended)
+    }
+
+    /// What came of a commit. Where the store failed, nobody knows whether it was kept; if it was, what follows
+    /// from it is still to be seen to.
+    pub(super) fn kept<T>(&self, id: AlertId, came: Result<T, store::Error>) -> Result<T, Error> {
+        if let Err(store::Error::Unavailable(_)) = &came {
+            match self.0.unsure.note(id) {
+                Noted::New => {
+                    let wake = Wake { id, why: WakeWhy::Unsure };
+                    self.0.timers.arm(self.0.clock.now().plus(LOOK_AFTER), wake);
+                }
+                Noted::Already => {}
+                Noted::TooMany => tracing::error!(alert.id = %id,
+                    "the store failed for too many alerts at once; if this one was kept, it goes on after the next start"),
+            }
+        }
+        Ok(came?)
+    }
+
+    /// Sees to what follows from a commit whose outcome was not known.
+    pub(super) async fn look_at_unsure(&self, id: AlertId) -> Result<(), Error> {
+        let guard = self.turnstile(id).await;
+        let kept = self.0.store.get(id).await?;
+        self.0.unsure.forget(id);
+        if let Some(stored) = kept {
+            self.await_what_follows(None, &stored.alert);
+        }
+        drop(guard);
+        Ok(())
     }
 
     /// If the alert is left ready to send, and nobody else is waiting to, the send begins in the same commit.

@@ -49,6 +49,7 @@ pub use receive::Received;
 pub use turns::IN_FLIGHT_MAX;
 pub use vitals::Vitals;
 
+use apply::Unsure;
 use courtesies::Courtesies;
 use outage::Ways;
 use perform::Recording;
@@ -92,6 +93,7 @@ struct Shared {
     changes: broadcast::Sender<AlertId>,
     recording: Recording,
     unclear: Unclear,
+    unsure: Unsure,
     tracker: TaskTracker,
     /// Nothing new begins any more.
     stop: CancellationToken,
@@ -191,6 +193,7 @@ impl Engine {
             changes: broadcast::channel(CHANGES_KEPT).0,
             recording: Recording::default(),
             unclear: Unclear::default(),
+            unsure: Unsure::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             end: CancellationToken::new(),
@@ -295,6 +298,7 @@ impl Engine {
         self.0.tracker.close();
         let limit = self.now().plus(DRAIN_MAX);
         tokio::select! {
+            biased;
             () = self.0.tracker.wait() => {}
             () = self.0.clock.sleep_until(limit) => {
                 tracing::warn!("some sends did not end in time; they are made again after the next start");

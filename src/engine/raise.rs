@@ -92,7 +92,7 @@ impl Engine {
             let claim = request.map(|request| request.claim(Outcome::Created, now));
             // Nobody may change the alert before what follows from its being raised is seen to.
             let guard = self.turnstile(id).await;
-            match self.0.store.insert(Arc::new(planned.next), claim).await? {
+            match self.kept(id, self.0.store.insert(Arc::new(planned.next), claim).await)? {
                 Insert::Inserted(stored) => {
                     self.await_what_follows(None, &stored.alert);
                     drop(guard);

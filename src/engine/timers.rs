@@ -33,6 +33,8 @@ pub(super) enum WakeWhy {
     SenderLost,
     /// It was held, and what held it is over.
     OutageOver,
+    /// The store failed at a commit and may have kept it all the same.
+    Unsure,
 }
 
 impl Wake {

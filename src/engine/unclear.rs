@@ -6,7 +6,7 @@
 //! is out which is not. So while a send is on its way that the report may belong to as well, the report
 //! is kept, and looked at again when that send has ended.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::contact::{Address, Channel};
@@ -26,11 +26,11 @@ const UNCLEAR_MAX: usize = 100;
 
 /// The workflows whose reports are looked at again when a send has ended, by the alert that is being sent.
 #[derive(Debug, Default)]
-pub(super) struct Unclear(Mutex<HashMap<AlertId, HashSet<ProviderId>>>);
+pub(super) struct Unclear(Mutex<HashMap<AlertId, BTreeSet<ProviderId>>>);
 
 impl Unclear {
     /// A critical section holds only map operations, and is never held over an await.
-    fn lock(&self) -> MutexGuard<'_, HashMap<AlertId, HashSet<ProviderId>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AlertId, BTreeSet<ProviderId>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -42,7 +42,7 @@ impl Unclear {
         }
     }
 
-    fn take(&self, sent: AlertId) -> HashSet<ProviderId> {
+    fn take(&self, sent: AlertId) -> BTreeSet<ProviderId> {
         self.lock().remove(&sent).unwrap_or_default()
     }
 }

@@ -117,6 +117,9 @@ impl Engine {
 
     async fn wake(&self, wake: Wake) -> Result<(), Error> {
         let id = wake.id;
+        if wake.why == WakeWhy::Unsure {
+            return self.look_at_unsure(id).await;
+        }
         let alert = self.alert(id).await?;
         let now = self.now();
         let Some(progress) = alert.progress() else { return Ok(()) };

@@ -53,7 +53,7 @@ struct Shelves {
     claims: HashMap<ClaimKey, Replay>,
     claim_ages: BTreeSet<(Timestamp, ClaimKey)>,
     parked: BTreeMap<u64, Parked>,
-    parked_under: HashMap<ProviderId, BTreeSet<u64>>,
+    parked_under: BTreeMap<ProviderId, BTreeSet<u64>>,
     parked_ages: BTreeSet<(Timestamp, u64)>,
     last_parked: u64,
     secrets: HashMap<Box<str>, [u8; 32]>,

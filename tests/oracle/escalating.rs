@@ -2,12 +2,14 @@
 
 use super::Broken;
 use super::history::{
-    AttemptShown, CallKind, ConditionTold, EntryShown, FaultKind, Moment, SentOutcome, Wants, WebhookKind,
+    AttemptShown, CallKind, ConditionTold, EntryShown, Fault, FaultKind, Moment, SentOutcome, Wants, WebhookKind,
 };
 use super::view::{Seen, View, shown_channel};
 
 /// A deadline is measured on one clock and seen on another; both have whole milliseconds.
 const EARLY_MAX_MS: i64 = 1;
+/// How far apart clocks may be that were stepped. Whoever is called may have that much less or more.
+const STEP_MAX_MS: i64 = 5_000;
 /// How long a request to the provider may take.
 const REQUEST_MAX_MS: i64 = 10_000;
 
@@ -228,7 +230,8 @@ fn judge_window(
     }
     let (Some(_), Some(accepted)) = (expired, seen.accepted(attempt.number).next()) else { return };
     let Some(next) = next.and_then(|next| seen.sent(next.number).first()) else { return };
-    if next.at < accepted.at.plus(window - EARLY_MAX_MS) {
+    let early_max_ms = if view.clock_was_stepped() { STEP_MAX_MS } else { EARLY_MAX_MS };
+    if next.at < accepted.at.plus(window - early_max_ms) {
         let says =
             format!("{} was accepted at {} and the next message went out at {}", name(attempt), accepted.at, next.at);
         broken.push(seen.broken("P6", says));
@@ -255,66 +258,55 @@ fn judge_outages(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) {
     if view.clock_was_stepped() {
         return;
     }
+    let last_expired =
+        seen.shown.attempts.last().is_some_and(|last| seen.told(last.number, &["expired"]).next().is_some());
     for outage in view.faults_of(FaultKind::Outage) {
-        let (known_for_all, known_for_last) = known_from(view, outage.at, outage.mended(), outage.known_at);
-        for entry in &seen.shown.timeline {
-            let known = match entry.event.as_str() {
-                "expired" => known_for_all,
-                "exhausted"
-                    if entry.by.is_none()
-                        && seen
-                            .shown
-                            .attempts
-                            .last()
-                            .is_some_and(|last| seen.told(last.number, &["expired"]).next().is_some()) =>
-                {
-                    known_for_last
-                }
+        for entry in seen.shown.timeline.iter().filter(|entry| outage.at < entry.at && entry.at < outage.mended()) {
+            let n_enough = match entry.event.as_str() {
+                "expired" => 2,
+                "exhausted" if entry.by.is_none() && last_expired => 1,
                 _ => continue,
             };
-            if known.is_some_and(|known| entry.at > known) && entry.at < outage.mended() {
+            if is_known(view, outage, entry.at, n_enough) {
                 let says =
                     format!("`{}` was told at {} while nothing got through to the provider", entry.event, entry.at);
                 broken.push(seen.broken("P16", says));
             }
         }
-        judge_after_outage(seen, outage.mended(), known_for_all, broken);
+        judge_after_outage(view, seen, outage, broken);
     }
 }
 
 /// Whose time ran out during an outage has a whole expiry after it.
-fn judge_after_outage(seen: &Seen<'_>, over: Moment, known: Option<Moment>, broken: &mut Vec<Broken>) {
-    let Some(known) = known else { return };
+fn judge_after_outage(view: &View<'_>, seen: &Seen<'_>, outage: &Fault, broken: &mut Vec<Broken>) {
+    let over = outage.mended();
     for attempt in &seen.shown.attempts {
         let Some(window) = seen.step_of(attempt).map(|step| seen.steps[step].window_ms()) else { continue };
         let (Some(sent), Some(expired)) = (attempt.sent_at, seen.told(attempt.number, &["expired"]).next()) else {
             continue;
         };
         let ran_out = sent.plus(window);
-        if known < ran_out && ran_out < over && expired.at > over && expired.at < over.plus(window - EARLY_MAX_MS) {
+        let is_early = expired.at > over && expired.at < over.plus(window - EARLY_MAX_MS);
+        if is_early && outage.at < ran_out && ran_out < over && is_known(view, outage, ran_out, 2) {
             let says = format!("{} had no whole expiry after the outage that ended at {over}", name(attempt));
             broken.push(seen.broken("P16", says));
         }
     }
 }
 
-/// From when on an outage could be known: for all alerts once the sends of two have failed, for those that
-/// are at their last step once one has.
-fn known_from(view: &View<'_>, at: Moment, until: Moment, told: Option<Moment>) -> (Option<Moment>, Option<Moment>) {
-    if told.is_some() {
-        return (told, told);
+/// Whether an outage could be known at a moment: the sends of enough alerts fail that are still to be sent.
+/// Whoever has nothing to send cannot know that nothing would get through.
+fn is_known(view: &View<'_>, outage: &Fault, at: Moment, n_enough: usize) -> bool {
+    if let Some(known) = outage.known_at {
+        return at > known;
     }
-    let mut failed: Vec<(Moment, &str)> = Vec::new();
-    for seen in &view.alerts {
-        let failures = seen
-            .sent
-            .values()
-            .flatten()
-            .filter(|sent| sent.outcome == SentOutcome::Trouble && at <= sent.at && sent.at < until);
-        if let Some(first) = failures.map(|sent| sent.at).min() {
-            failed.push((first.plus(REQUEST_MAX_MS), &seen.shown.id));
-        }
-    }
-    failed.sort();
-    (failed.get(1).map(|(known, _)| *known), failed.first().map(|(known, _)| *known))
+    let is_failing = |seen: &&Seen<'_>| {
+        let settling = ["acknowledged", "resolved", "exhausted"];
+        let settled = seen.shown.timeline.iter().find(|entry| settling.contains(&entry.event.as_str()));
+        let newest =
+            seen.sent.values().flatten().filter(|sent| sent.at.plus(REQUEST_MAX_MS) < at).max_by_key(|sent| sent.at);
+        settled.is_none_or(|settled| settled.at > at)
+            && newest.is_some_and(|sent| sent.outcome == SentOutcome::Trouble && sent.at >= outage.at)
+    };
+    view.alerts.iter().filter(is_failing).count() >= n_enough
 }

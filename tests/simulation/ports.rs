@@ -1,0 +1,369 @@
+//! The engine's ports as the simulation gives them to a node: each call of them may be slow, fail, be frozen,
+//! or be the last thing that the process does.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use callout::clock::{Clock, SteadyClock};
+use callout::contact::{Address, Channel};
+use callout::escalation::{Alert, Failure, Status};
+use callout::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
+use callout::incoming::Incoming;
+use callout::sender::{Answer, Notice, Outbound, Sender};
+use callout::store::{Armed, Claim, ClaimKey, Error, Insert, Page, Replay, StatusFilter, Store, Stored, Update};
+use callout::timestamp::Timestamp;
+use tokio::sync::Notify;
+
+use crate::bugs::Bug;
+use crate::oracle::history::{Fault, FaultKind};
+use crate::world::{World, moment};
+
+/// One process of a node, from its start to its end.
+#[derive(Default)]
+pub(crate) struct Life {
+    is_over: AtomicBool,
+    /// How many calls of ports are left until the process is killed; none while it is not positive.
+    fuse: AtomicI64,
+    pub(crate) killed: Notify,
+}
+
+impl Life {
+    pub(crate) fn kill_after(&self, n_calls: i64) {
+        self.fuse.store(n_calls, Ordering::Relaxed);
+    }
+
+    pub(crate) fn kill(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.killed.notify_one();
+    }
+}
+
+/// What the ports of one process have in common.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) world: Arc<World>,
+    pub(crate) node: usize,
+    pub(crate) life: Arc<Life>,
+}
+
+impl Gate {
+    /// Every call passes here on its way in and on its way out.
+    async fn pass(&self) {
+        let is_last = self.life.fuse.load(Ordering::Relaxed) > 0 && self.life.fuse.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last {
+            self.world.mark("killed in the middle of a call");
+            self.life.kill();
+        }
+        while !self.life.is_over.load(Ordering::Relaxed) {
+            let frozen_until = self.world.frozen_until(self.node);
+            if self.world.clock.now() >= frozen_until {
+                return;
+            }
+            self.world.clock.sleep_until(frozen_until).await;
+        }
+        pending::<()>().await;
+    }
+
+    async fn take(&self, at_most_ms: u64) {
+        let millis = self.world.dice().between(0, at_most_ms);
+        if millis > 0 {
+            self.world.clock.sleep_until(self.world.clock.now().plus(std::time::Duration::from_millis(millis))).await;
+        }
+    }
+}
+
+/// The node's clock: true time, as the process found it when it started.
+pub(crate) struct SimClock {
+    pub(crate) gate: Gate,
+    pub(crate) shown: SteadyClock,
+    pub(crate) began: Timestamp,
+}
+
+#[async_trait]
+impl Clock for SimClock {
+    fn now(&self) -> Timestamp {
+        let now = self.shown.now();
+        if self.gate.world.bug == Some(Bug::ClockRunsFast) { now.plus(now.since(self.began) / 10) } else { now }
+    }
+
+    async fn sleep_until(&self, moment: Timestamp) {
+        let wait = moment.since(self.now());
+        let wait = match self.gate.world.bug {
+            Some(Bug::ClockRunsFast) => wait * 11 / 12,
+            Some(Bug::ClockWakesLate) if wait > std::time::Duration::from_secs(10) => wait * 2,
+            Some(_) | None => wait,
+        };
+        let clock = &self.gate.world.clock;
+        clock.sleep_until(clock.now().plus(wait)).await;
+        while self.now() < moment {
+            clock.sleep_until(clock.now().plus(std::time::Duration::from_millis(1))).await;
+        }
+        self.gate.pass().await;
+    }
+}
+
+/// The node's way to what all nodes share.
+pub(crate) struct SimStore {
+    pub(crate) gate: Gate,
+}
+
+fn unavailable(why: &str) -> Error {
+    Error::Unavailable(Arc::new(std::io::Error::other(why.to_owned())))
+}
+
+impl SimStore {
+    fn bug(&self) -> Option<Bug> {
+        self.gate.world.bug
+    }
+
+    fn fault_now(&self) {
+        let now = moment(self.gate.world.clock.now());
+        self.gate.world.add_fault(Fault { kind: FaultKind::Store, at: now, until: None, known_at: None, node: None });
+    }
+
+    async fn before(&self, call: &str, writes: bool) -> Result<(), Error> {
+        self.gate.pass().await;
+        let world = &self.gate.world;
+        let slow_ms = world.store_takes_ms();
+        self.gate.take(slow_ms).await;
+        self.gate.pass().await;
+        if let Some(why) = world.store_refuses(self.gate.node, writes) {
+            world.trace(|| format!("n{} {call} fails: {why}", self.gate.node));
+            return Err(unavailable(why));
+        }
+        if writes && world.rolls(|noise| noise.lost_commit) {
+            self.fault_now();
+            world.mark("a commit was lost");
+            return Err(unavailable("the commit was lost"));
+        }
+        world.trace(|| format!("n{} {call}", self.gate.node));
+        Ok(())
+    }
+
+    async fn after(&self, writes: bool) -> Result<(), Error> {
+        let world = &self.gate.world;
+        if writes && world.rolls(|noise| noise.unknown_commit) {
+            self.fault_now();
+            world.mark("a commit had an unknown outcome");
+            return Err(unavailable("the connection was lost while it committed"));
+        }
+        self.gate.pass().await;
+        Ok(())
+    }
+}
+
+macro_rules! call {
+    ($self:ident, $name:literal, $writes:literal, $deed:expr) => {{
+        $self.before($name, $writes).await?;
+        let came = $deed.await?;
+        $self.after($writes).await?;
+        Ok(came)
+    }};
+}
+
+#[async_trait]
+impl Store for SimStore {
+    async fn next_number(&self) -> Result<AlertNumber, Error> {
+        call!(self, "next_number", false, self.gate.world.kept.next_number())
+    }
+
+    async fn insert(&self, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Insert, Error> {
+        let claim = if self.bug() == Some(Bug::KeysAreForgotten) { None } else { claim };
+        if self.bug() == Some(Bug::InsertsAreNotSynced) && self.gate.world.dice().permille(100) {
+            // Answered, and gone with the next loss of power.
+            return Ok(Insert::Inserted(Stored { alert, version: 1 }));
+        }
+        let alert = if self.bug() == Some(Bug::DedupKeyIsDropped) && alert.raised.dedup_key.is_some() {
+            let mut bent = (*alert).clone();
+            let mut raised = (*bent.raised).clone();
+            raised.dedup_key = None;
+            bent.raised = Arc::new(raised);
+            Arc::new(bent)
+        } else {
+            alert
+        };
+        call!(self, "insert", true, self.gate.world.kept.insert(alert, claim))
+    }
+
+    async fn update(&self, seen: &Stored, next: Arc<Alert>, claim: Option<Claim>) -> Result<Update, Error> {
+        let world = &self.gate.world;
+        let claim = if self.bug() == Some(Bug::KeysAreForgotten) { None } else { claim };
+        let answers = seen.alert.status.name() != next.status.name()
+            && matches!(next.status, Status::Acknowledged | Status::Resolved);
+        match self.bug() {
+            Some(Bug::AnswersAreNotKept) if answers && world.dice().permille(300) => {
+                return Ok(Update::Updated(Stored { alert: next, version: seen.version }));
+            }
+            Some(Bug::TimelineLosesLines) if world.dice().permille(50) && next.timeline.len() > 2 => {
+                let mut bent = (*next).clone();
+                bent.timeline.remove(bent.timeline.len() - 2);
+                return call!(self, "update", true, world.kept.update(seen, Arc::new(bent), claim));
+            }
+            Some(Bug::WindowIsCut) => {
+                let mut bent = (*next).clone();
+                if let Status::Escalating(callout::escalation::Progress::Waiting { until }) = &mut bent.status
+                    && let Some(newest) = bent.attempts.last_mut()
+                    && let Some(sent) = newest.sent_at
+                {
+                    *until = sent.plus(until.since(sent) / 2);
+                    newest.expires_at = Some(*until);
+                }
+                return call!(self, "update", true, world.kept.update(seen, Arc::new(bent), claim));
+            }
+            Some(_) | None => {}
+        }
+        call!(self, "update", true, world.kept.update(seen, next, claim))
+    }
+
+    async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error> {
+        call!(self, "get", false, self.gate.world.kept.get(id))
+    }
+
+    async fn claimed(&self, key: &ClaimKey) -> Result<Option<Replay>, Error> {
+        if self.bug() == Some(Bug::KeysAreForgotten) {
+            return Ok(None);
+        }
+        call!(self, "claimed", false, self.gate.world.kept.claimed(key))
+    }
+
+    async fn armed(&self, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
+        self.before("armed", false).await?;
+        let mut armed = self.gate.world.kept.armed(after, limit).await?;
+        self.after(false).await?;
+        match self.bug() {
+            Some(Bug::ArmedForgets) if !armed.is_empty() => {
+                let last = armed.pop();
+                armed.truncate(armed.len() / 2);
+                armed.extend(last.filter(|_| !armed.is_empty()));
+            }
+            Some(Bug::LostSendsAreLeft) => armed.retain(|armed| !armed.sending),
+            Some(_) | None => {}
+        }
+        Ok(armed)
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {
+        call!(self, "list", false, self.gate.world.kept.list(page))
+    }
+
+    async fn find_message(&self, id: &ProviderId) -> Result<Option<AttemptRef>, Error> {
+        call!(self, "find_message", false, self.gate.world.kept.find_message(id))
+    }
+
+    async fn find_number(&self, number: AlertNumber) -> Result<Option<AlertId>, Error> {
+        call!(self, "find_number", false, self.gate.world.kept.find_number(number))
+    }
+
+    async fn newest_number(&self) -> Result<AlertNumber, Error> {
+        call!(self, "newest_number", false, self.gate.world.kept.newest_number())
+    }
+
+    async fn find_address(
+        &self,
+        channel: Channel,
+        address: &Address,
+        statuses: &[StatusFilter],
+        limit: usize,
+    ) -> Result<Vec<AlertId>, Error> {
+        call!(self, "find_address", false, self.gate.world.kept.find_address(channel, address, statuses, limit))
+    }
+
+    async fn find_key(&self, key: &str, limit: usize) -> Result<Vec<AlertId>, Error> {
+        call!(self, "find_key", false, self.gate.world.kept.find_key(key, limit))
+    }
+
+    async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
+        if self.bug() == Some(Bug::ParkedAreDropped) {
+            return Ok(());
+        }
+        self.gate.world.mark("a webhook was parked");
+        call!(self, "park", true, self.gate.world.kept.park(id, incoming, now))
+    }
+
+    async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error> {
+        call!(self, "parked", false, self.gate.world.kept.parked(id))
+    }
+
+    async fn parked_and_known(&self, limit: usize) -> Result<Vec<ProviderId>, Error> {
+        call!(self, "parked_and_known", false, self.gate.world.kept.parked_and_known(limit))
+    }
+
+    async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {
+        call!(self, "unpark", true, self.gate.world.kept.unpark(id))
+    }
+
+    async fn tidy(&self, keys_before: Timestamp, parked_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        call!(self, "tidy", true, self.gate.world.kept.tidy(keys_before, parked_before, limit))
+    }
+
+    async fn forget(&self, settled_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        call!(self, "forget", true, self.gate.world.kept.forget(settled_before, limit))
+    }
+
+    async fn forget_plans(&self) -> Result<usize, Error> {
+        call!(self, "forget_plans", true, self.gate.world.kept.forget_plans())
+    }
+
+    async fn secret(&self, name: &str, proposed: [u8; 32]) -> Result<[u8; 32], Error> {
+        call!(self, "secret", true, self.gate.world.kept.secret(name, proposed))
+    }
+
+    async fn probe(&self, now: Timestamp) -> Result<(), Error> {
+        call!(self, "probe", true, self.gate.world.kept.probe(now))
+    }
+
+    async fn close(&self) {}
+
+    fn is_sole_owner(&self) -> bool {
+        self.gate.world.n_nodes() == 1
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+}
+
+/// The node's way to the provider.
+pub(crate) struct SimSender {
+    pub(crate) gate: Gate,
+}
+
+#[async_trait]
+impl Sender for SimSender {
+    async fn send(&self, outbound: &Outbound) -> Answer {
+        self.gate.pass().await;
+        let world = &self.gate.world;
+        match world.bug {
+            Some(Bug::SenderSwallows) if world.dice().permille(100) => {
+                return Answer::Accepted(Some("swallowed".parse().unwrap()));
+            }
+            Some(Bug::SenderSendsTwice) if world.dice().permille(100) => {
+                let _first = world.provider_takes(self.gate.node, outbound).await;
+            }
+            Some(Bug::SenderDawdles) => {
+                world.clock.sleep_until(world.clock.now().plus(std::time::Duration::from_secs(25))).await;
+            }
+            Some(_) | None => {}
+        }
+        let mut bent = outbound.clone();
+        if world.bug == Some(Bug::WrongAddress) && world.dice().permille(50) {
+            bent.step.first.address = Address::parse(bent.step.first.channel, "447700999999").unwrap();
+        }
+        self.gate.take(200).await;
+        self.gate.pass().await;
+        let answer = world.provider_takes(self.gate.node, &bent).await;
+        self.gate.take(200).await;
+        self.gate.pass().await;
+        match (world.bug, answer) {
+            (Some(Bug::TroubleIsRefusal), Answer::Trouble(trouble)) => Answer::Refused(trouble.failure),
+            (_, answer) => answer,
+        }
+    }
+
+    async fn tell(&self, _notice: &Notice) -> Answer {
+        self.gate.pass().await;
+        Answer::Refused(Failure { code: None, detail: "nobody is told here".into() })
+    }
+}
