@@ -32,6 +32,7 @@ pub mod contact;
 pub mod engine;
 pub mod escalation;
 pub mod hash;
+pub mod heartbeat;
 pub mod http;
 pub mod id;
 pub mod incoming;

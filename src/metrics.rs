@@ -27,6 +27,9 @@ pub struct Metrics {
     alarms: Family<Labels, Counter>,
     forgotten: Counter<u64, AtomicU64>,
     callbacks: Family<Labels, Counter>,
+    quarantined: Gauge,
+    audit_found: Counter<u64, AtomicU64>,
+    disk_free: Gauge,
 }
 
 impl Metrics {
@@ -55,6 +58,16 @@ impl Metrics {
         registry.register("alerts_forgotten", "Alerts that were settled longer than they are kept", forgotten.clone());
         let callbacks = Family::<Labels, Counter>::default();
         registry.register("callbacks", "Tries of callbacks by what they tell of and outcome", callbacks.clone());
+        let quarantined = Gauge::default();
+        registry.register("alerts_quarantined", "Alerts that callout cannot work on", quarantined.clone());
+        let audit_found = Counter::default();
+        registry.register(
+            "audit_found",
+            "Open alerts that nobody worked on when they were audited",
+            audit_found.clone(),
+        );
+        let disk_free = Gauge::default();
+        registry.register("disk_free_bytes", "Room on the disk of the database", disk_free.clone());
         Self {
             registry,
             alerts,
@@ -68,6 +81,9 @@ impl Metrics {
             alarms,
             forgotten,
             callbacks,
+            quarantined,
+            audit_found,
+            disk_free,
         }
     }
 
@@ -109,6 +125,21 @@ impl Metrics {
     /// Alerts were forgotten, because they had been settled for long.
     pub fn forgotten(&self, n_alerts: usize) {
         self.forgotten.inc_by(u64::try_from(n_alerts).unwrap_or(u64::MAX));
+    }
+
+    /// So many alerts are left alone, because working on them fails again and again.
+    pub fn quarantined(&self, n_alerts: usize) {
+        self.quarantined.set(i64::try_from(n_alerts).unwrap_or(i64::MAX));
+    }
+
+    /// The audit found an alert that nobody worked on.
+    pub fn audit_found(&self) {
+        self.audit_found.inc();
+    }
+
+    /// So many bytes may still be written to the disk of the database.
+    pub fn disk_free(&self, n_bytes: u64) {
+        self.disk_free.set(i64::try_from(n_bytes).unwrap_or(i64::MAX));
     }
 
     /// The figures that are read off rather than counted.

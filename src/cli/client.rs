@@ -25,7 +25,7 @@ pub(super) struct ServiceArguments {
     url: Option<String>,
     /// The service's configuration, to find its address and key [env: CALLOUT_CONFIG].
     #[arg(long, value_name = "FILE")]
-    config: Option<String>,
+    pub(super) config: Option<String>,
     /// Print the API's own JSON.
     #[arg(long)]
     pub(super) json: bool,
@@ -102,6 +102,14 @@ pub(super) struct EscalateArguments {
 
 /// A command that could not be carried out; what there is to say has been said.
 pub(super) struct Failed;
+
+/// What came of asking for a copy.
+pub(super) enum Answered {
+    /// It is on its way.
+    Copy(Response),
+    /// Nobody listens there.
+    Nobody,
+}
 
 pub(super) async fn send(arguments: &SendArguments, environment: &Environment) -> u8 {
     let mut body = Map::new();
@@ -263,6 +271,25 @@ impl Service {
             }
             Err(_) => {
                 complain(&format!("callout at {} does not answer", self.base), Some("its log and /readyz say more"));
+                Err(Failed)
+            }
+        }
+    }
+
+    /// Asks for something large; how long it takes is up to whoever waits.
+    pub(super) async fn download(&self, path: &str) -> Result<Answered, Failed> {
+        let request = self.client.get(format!("{}{path}", self.base));
+        match request.header(AUTHORIZATION, format!("Bearer {}", self.key)).send().await {
+            Ok(response) if response.status().is_success() => Ok(Answered::Copy(response)),
+            Ok(response) => {
+                let status = response.status();
+                complain_of_answer(status, &response.json().await.unwrap_or_default());
+                Err(Failed)
+            }
+            Err(error) if error.is_connect() => Ok(Answered::Nobody),
+            Err(error) => {
+                let error = chain(&error.without_url());
+                complain(&format!("cannot have a copy from callout at {}: {error}", self.base), None);
                 Err(Failed)
             }
         }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::doc_markdown, reason = "these texts are shown by --help, where backticks would stand as they are")]
 
+mod backup;
 mod check;
 mod client;
 mod deliveries;
@@ -29,6 +30,11 @@ const MISCONFIGURED: u8 = 2;
 /// The alert that was followed is exhausted: nobody answered.
 const EXHAUSTED: u8 = 3;
 
+/// The database is damaged or gone (as in sysexits.h: the data is wrong).
+const DAMAGED: u8 = 65;
+/// The disk of the database failed (as in sysexits.h: an input or output error).
+const DISK_FAILED: u8 = 74;
+
 /// Makes sure that a person reads the alert.
 #[derive(Debug, Parser)]
 #[command(
@@ -36,7 +42,7 @@ const EXHAUSTED: u8 = 3;
     version,
     about,
     long_about = "callout takes an alert, messages the first on-call user over that user's own channels through Vonage, and moves on, channel by channel and user by user, until somebody reads or answers.",
-    after_help = "Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong, 3 the followed alert is exhausted.",
+    after_help = "Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong, 3 the followed alert is exhausted, 65 the database (or the copy to be restored) is damaged or gone, 74 the disk of the database failed.",
     arg_required_else_help = true,
     disable_help_subcommand = true
 )]
@@ -67,6 +73,10 @@ enum Command {
     Escalate(client::EscalateArguments),
     /// Look at callbacks that wait or were given up; replay them.
     Deliveries(deliveries::DeliveriesArguments),
+    /// Copy the database, while the service runs or not.
+    Backup(backup::BackupArguments),
+    /// Put a copy of the database in its place.
+    Restore(backup::RestoreArguments),
     /// Run a stand-in for Vonage.
     Sandbox(sandbox::SandboxArguments),
 }
@@ -141,6 +151,8 @@ pub fn run() -> ExitCode {
             Command::Resolve(arguments) => client::change(&arguments, "resolve", &environment).await,
             Command::Escalate(arguments) => client::escalate(&arguments, &environment).await,
             Command::Deliveries(arguments) => deliveries::run(&arguments, &environment).await,
+            Command::Backup(arguments) => backup::backup(&arguments, &environment).await,
+            Command::Restore(arguments) => backup::put_back(&arguments, &environment),
             Command::Sandbox(arguments) => sandbox::run(&arguments).await,
         }
     });

@@ -6,11 +6,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::SteadyClock;
 use crate::config::{self, Environment, Problem};
-use crate::service::Service;
+use crate::service::{self, Service};
+use crate::store::OpenError;
 use crate::telemetry;
 
 use super::terminal::{chain, complain};
-use super::{ConfigArguments, DONE, FAILED, complain_of};
+use super::{ConfigArguments, DAMAGED, DISK_FAILED, DONE, FAILED, complain_of};
 
 pub(super) async fn run(arguments: &ConfigArguments, environment: &Environment) -> u8 {
     let loaded = match config::load(&arguments.overrides(environment), environment) {
@@ -36,7 +37,7 @@ pub(super) async fn run(arguments: &ConfigArguments, environment: &Environment) 
                     Ok(()) => DONE,
                     Err(error) => {
                         complain(&chain(&error), None);
-                        FAILED
+                        code_of(&error)
                     }
                 };
             }
@@ -61,12 +62,44 @@ async fn start(config: &config::Config) -> Result<Service, u8> {
         Ok(service) => {
             let address = service.address().unwrap_or(config.server.listen);
             tracing::info!(config = %config.path.display(), "callout listens on http://{address}");
+            service.say_ready();
             Ok(service)
         }
         Err(error) => {
             complain(&chain(&error), None);
-            Err(FAILED)
+            Err(code_of(&error))
         }
+    }
+}
+
+/// What the exit says of why the service could not begin or go on.
+fn code_of(error: &service::Error) -> u8 {
+    match error {
+        service::Error::Sqlite(
+            OpenError::Gone { .. }
+            | OpenError::LogGone { .. }
+            | OpenError::Damaged { .. }
+            | OpenError::NotOurs { .. }
+            | OpenError::Unreadable { .. },
+        ) => DAMAGED,
+        service::Error::StoreFailed | service::Error::Sqlite(OpenError::File { .. } | OpenError::Database { .. }) => {
+            DISK_FAILED
+        }
+        service::Error::Sqlite(
+            OpenError::InUse { .. } | OpenError::Newer { .. } | OpenError::SqliteTooOld { .. } | OpenError::Thread(_),
+        )
+        | service::Error::Listen { .. }
+        | service::Error::KeyFile(_)
+        | service::Error::NoPostgres
+        | service::Error::PrivateKey(_)
+        | service::Error::SignatureSecret(_)
+        | service::Error::Vonage(_)
+        | service::Error::Engine(_)
+        | service::Error::Callbacks(_)
+        | service::Error::Mail(_)
+        | service::Error::Heartbeat(_)
+        | service::Error::HeartbeatUrl(_)
+        | service::Error::Serve(_) => FAILED,
     }
 }
 

@@ -13,6 +13,7 @@ use super::callback;
 use super::channel::ChannelRules;
 use super::credential::{self, ReadFile};
 use super::environment::{Override, Overrides};
+use super::keeping;
 use super::mail;
 use super::messenger;
 use super::policy::{Manner, Material, Policies};
@@ -47,6 +48,8 @@ pub(super) struct Draft<'t> {
     pub(super) api_keys: List<'t>,
     pub(super) store: Value<'t>,
     pub(super) retention: Value<'t>,
+    pub(super) backup: Option<Section<'t, 'static>>,
+    pub(super) heartbeat: Option<Section<'t, 'static>>,
     pub(super) backend: Value<'t>,
     pub(super) vonage_url: Value<'t>,
     pub(super) rcs_url: Value<'t>,
@@ -103,6 +106,8 @@ impl Draft<'_> {
         let store = chosen(overrides.store.as_ref(), self.store);
         let store = read_or(store, StoreChoice::beside(around.folder), setting::store, report);
         let retention = read_or(self.retention, Retention::For(RETENTION_DEFAULT), span::retention, report).span();
+        let backup = self.backup.and_then(|section| keeping::backup(&section, around.folder, report));
+        let heartbeat = self.heartbeat.and_then(|section| keeping::heartbeat(&section, around.folder, report));
         let backend = chosen(overrides.backend.as_ref(), self.backend);
         let backend = read_or(backend, self.backend_default, setting::backend, report);
 
@@ -133,6 +138,8 @@ impl Draft<'_> {
             smtp,
             alarm_recipients,
             callbacks,
+            backup,
+            heartbeat,
             path: around.path.into(),
         };
         (!report.has_errors()).then_some(config)

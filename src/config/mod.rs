@@ -19,6 +19,7 @@ pub mod channel;
 mod credential;
 mod draft;
 mod environment;
+mod keeping;
 mod mail;
 mod messenger;
 mod native;
@@ -53,6 +54,9 @@ pub use callback::{
 };
 pub use credential::{KEY_BYTES_MAX, ReadFile, SIGNATURE_SECRET_CHARS_ADVISED};
 pub use environment::{Environment, Flags, Overrides};
+pub use keeping::{
+    BACKUP_EVERY_DEFAULT, BACKUP_KEEP_DEFAULT, BACKUP_KEEP_MAX, Backup, HEARTBEAT_EVERY_DEFAULT, Heartbeat,
+};
 pub use mail::{ALARM_RECIPIENTS_MAX, Smtp, SmtpTls};
 pub use messenger::TAG_CHARS_MAX;
 pub use policy::{POLICIES_MAX, POLICY_NAME_DEFAULT, Policies, Policy, REPEAT_MAX};
@@ -89,6 +93,10 @@ pub struct Config {
     pub vonage: Vonage,
     /// How long alerts are kept that nobody needs to be called for any more; for ever if it is not set.
     pub retention: Option<Duration>,
+    /// Copies of the database on a schedule, if they are wanted.
+    pub backup: Option<Backup>,
+    /// A URL that is called as long as callout goes on, if there is one.
+    pub heartbeat: Option<Heartbeat>,
     /// Who is called.
     pub policies: Policies,
     /// The server that mail is handed to.

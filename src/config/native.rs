@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::draft::Draft;
+use super::keeping;
 use super::messenger;
 use super::problem::Report;
 use super::section::{Given, Section, Written, text};
@@ -11,10 +12,12 @@ use super::sender::{Form, SenderKey};
 use super::tree::{Node, Value};
 use crate::escalation::Backend;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "server",
     "store",
     "retention",
+    "backup",
+    "heartbeat",
     "vonage",
     "users",
     "policies",
@@ -79,6 +82,8 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
         api_keys: server.map_or(Written::Absent, |server| server.list("api_keys", report)),
         store,
         retention,
+        backup: top.section("backup", &keeping::BACKUP_KEYS, report),
+        heartbeat: top.section("heartbeat", &keeping::HEARTBEAT_KEYS, report),
         backend,
         vonage_url,
         rcs_url,

@@ -56,6 +56,8 @@ pub(super) fn read<'t>(root: &'t Node, folder: &'t Path, report: &mut Report) ->
         api_keys: Written::Absent,
         store: Written::Absent,
         retention: Written::Absent,
+        backup: None,
+        heartbeat: None,
         backend: Written::Absent,
         vonage_url: Written::Absent,
         rcs_url: Written::Absent,

@@ -249,7 +249,9 @@ impl Engine {
         let shared = &self.0;
         self.observe_way(alert);
         match alert.progress() {
-            Some(Progress::Ready { from, .. }) if from <= shared.clock.now() => return shared.turns.join(alert),
+            Some(Progress::Ready { from, .. }) if from <= shared.clock.now() => {
+                return shared.turns.join(alert, shared.clock.now());
+            }
             Some(_) => {
                 if let Some(wake_at) = escalation::next_wake(alert)
                     && before.and_then(escalation::next_wake) != Some(wake_at)

@@ -21,6 +21,7 @@ mod turns;
 mod unclear;
 mod vitals;
 mod wake;
+mod watching;
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use raise::{NewAlert, Raising};
 pub use receive::Received;
 pub use turns::IN_FLIGHT_MAX;
 pub use vitals::Vitals;
+pub use watching::{ASIDE_MAX, READY_KEPT, Stuck};
 
 use apply::Unsure;
 use courtesies::Courtesies;
@@ -56,6 +58,7 @@ use perform::Recording;
 use timers::Timers;
 use turns::Turns;
 use unclear::Unclear;
+use watching::Watch;
 
 /// How many alerts are woken at the same time, so that their commits can share one.
 const WAKING_MAX: usize = 512;
@@ -94,6 +97,7 @@ struct Shared {
     recording: Recording,
     unclear: Unclear,
     unsure: Unsure,
+    watch: Watch,
     tracker: TaskTracker,
     /// Nothing new begins any more.
     stop: CancellationToken,
@@ -194,6 +198,7 @@ impl Engine {
             recording: Recording::default(),
             unclear: Unclear::default(),
             unsure: Unsure::default(),
+            watch: Watch::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             end: CancellationToken::new(),
@@ -275,10 +280,16 @@ impl Engine {
         &self.0.alarms
     }
 
+    /// The engine's clock.
+    pub fn clock(&self) -> &dyn Clock {
+        self.0.clock.as_ref()
+    }
+
     /// What is counted, with the figures that are read off brought up to date.
     pub fn metrics(&self) -> &Metrics {
         let shared = &self.0;
         shared.metrics.observe(shared.turns.n_waiting(), shared.timers.n_armed(), shared.outage.n_failing());
+        shared.metrics.quarantined(shared.watch.n_quarantined());
         &shared.metrics
     }
 
@@ -287,8 +298,14 @@ impl Engine {
         if self.0.stop.is_cancelled() {
             return Ok(Readiness::Stopping);
         }
-        self.0.store.probe(self.now()).await?;
-        Ok(Readiness::Ready { is_durable: self.0.store.is_durable(), n_failing: self.0.outage.n_failing() })
+        self.prove_store().await?;
+        Ok(Readiness::Ready {
+            is_durable: self.0.store.is_durable(),
+            n_failing: self.0.outage.n_failing(),
+            n_quarantined: self.0.watch.n_quarantined(),
+            audited_ago: self.audited_ago(),
+            is_disk_full: self.is_disk_full(),
+        })
     }
 
     /// Stops beginning anything new, waits for the sends that are on their way, and closes the store.
@@ -334,6 +351,12 @@ pub enum Readiness {
         is_durable: bool,
         /// How many alerts' sends fail while nothing is accepted.
         n_failing: usize,
+        /// How many alerts are left alone, because working on them fails again and again.
+        n_quarantined: usize,
+        /// How long ago the open alerts passed an audit; none has since the start if it is not set.
+        audited_ago: Option<Duration>,
+        /// Whether new alerts are refused because the disk is full.
+        is_disk_full: bool,
     },
     /// It is stopping.
     Stopping,

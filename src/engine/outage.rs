@@ -132,6 +132,11 @@ impl Ways {
         self.of(way).tell(now)
     }
 
+    /// Whether an alert is held where it is until an outage is over.
+    pub(super) fn is_held(&self, id: AlertId) -> bool {
+        self.vonage.is_held(id) || self.email.is_held(id)
+    }
+
     /// See [`Outage::hold`].
     pub(super) fn hold(&self, alert: &Alert, reach: Reach) -> Holding {
         self.of(Way::that_holds(alert)).hold(alert.id(), reach)
@@ -273,6 +278,11 @@ impl Outage {
             }
             Some(_) | None => Tell::Nothing,
         }
+    }
+
+    /// Whether an alert is held where it is until an outage is over.
+    fn is_held(&self, id: AlertId) -> bool {
+        self.lock().held.contains(&id)
     }
 
     /// The alert's deadline passed and was judged by `reach`; it is held where it is, unless more is

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use crate::alarm::Alarm;
 use crate::id::AlertId;
 use crate::store;
 
 use super::apply::Chain;
 use super::timers::Wake;
+use super::watching::FAILURES_BEFORE_QUARANTINE;
 use super::{Engine, Error};
 
 /// How long to wait before an alert is worked on again when the store could not answer.
@@ -21,6 +23,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long to wait before an alert is worked on again that cannot be understood, or that brings callout
 /// itself to fail: a person must look, and others must not suffer.
 const SET_ASIDE_FOR: Duration = Duration::from_mins(1);
+/// The same from the third failure in a row on.
+const QUARANTINED_FOR: Duration = Duration::from_hours(1);
 
 impl Engine {
     /// Runs work on a task of its own; only abandoning the engine ends it early.
@@ -52,22 +56,35 @@ impl Engine {
     /// Works on an alert; if that fails, the alert is woken again later for the same reason.
     pub(super) async fn look_after(&self, wake: Wake, work: impl Future<Output = Result<(), Error>>) {
         let again_after = match AssertUnwindSafe(work).catch_unwind().await {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return self.0.watch.take_back(wake.id),
             Ok(Err(error)) => {
                 self.could_not(wake.id, &error);
                 match error {
                     Error::NoSuchAlert | Error::Impossible(_) | Error::KeyReused | Error::Stopped => return,
                     Error::Contended | Error::Store(store::Error::Unavailable(_)) => AGAIN_AFTER,
-                    Error::Store(store::Error::Corrupt { .. }) => SET_ASIDE_FOR,
+                    Error::Store(store::Error::Corrupt { .. }) => self.set_aside(wake.id),
                 }
             }
             Err(_panic) => {
                 self.0.metrics.failure();
-                tracing::error!(alert.id = %wake.id, "a defect of callout stopped the work on the alert; it is set aside for a minute");
-                SET_ASIDE_FOR
+                tracing::error!(alert.id = %wake.id, "a defect of callout stopped the work on the alert; the panic itself stands in the log before this line");
+                self.set_aside(wake.id)
             }
         };
         self.0.timers.arm(self.now().plus(again_after), wake);
+    }
+
+    /// Leaves an alert alone for a while, the longer once it has failed again and again, and says so. Others go
+    /// on as if it were not there.
+    fn set_aside(&self, id: AlertId) -> Duration {
+        let n_failures = self.0.watch.set_aside(id);
+        if n_failures < FAILURES_BEFORE_QUARANTINE {
+            tracing::error!(alert.id = %id, n_failures, "the alert is set aside for a minute, then taken up again");
+            return SET_ASIDE_FOR;
+        }
+        tracing::error!(alert.id = %id, n_failures, "the alert is in QUARANTINE: callout cannot work on it and calls NOBODY for it; see to it yourself; it is tried again in an hour and after a restart");
+        self.0.alarms.raise(Alarm::AuditFailed, Some(id), self.now());
+        QUARANTINED_FOR
     }
 
     /// Tells the operator that work on an alert failed.

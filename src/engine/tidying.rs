@@ -80,7 +80,7 @@ impl Engine {
         self.0.waking.available_permits() == 0 || self.0.timers.is_overdue(self.now())
     }
 
-    fn moment_before(&self, span: Duration) -> Timestamp {
+    pub(super) fn moment_before(&self, span: Duration) -> Timestamp {
         let span = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         Timestamp::from_millis(self.now().as_millis().saturating_sub(span))
     }

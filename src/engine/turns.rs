@@ -35,6 +35,8 @@ struct Line {
     ranks: HashMap<AlertId, Rank>,
     /// When the pace allows the next send, in microseconds since 1970.
     free_at_micros: i64,
+    /// Since when somebody has been waiting without anybody's having a turn.
+    waits_since: Option<Timestamp>,
 }
 
 /// The order of the line.
@@ -117,7 +119,7 @@ impl Turns {
     }
 
     /// Puts an alert in line, or moves it to where it belongs now.
-    pub(super) fn join(&self, alert: &Alert) {
+    pub(super) fn join(&self, alert: &Alert, now: Timestamp) {
         let rank = Rank {
             order: if alert.newest_attempt() == 1 { Order::First } else { Order::Later },
             severity: alert.raised.severity,
@@ -129,8 +131,21 @@ impl Turns {
             line.by_rank.remove(&earlier);
         }
         line.by_rank.insert(rank, rank.id);
+        line.waits_since.get_or_insert(now);
         drop(line);
         self.changed.notify_one();
+    }
+
+    /// Whether an alert is in the line.
+    pub(super) fn has(&self, id: AlertId) -> bool {
+        self.lock().ranks.contains_key(&id)
+    }
+
+    /// Whether somebody could have had a turn since `long_ago` and has not.
+    pub(super) fn is_stuck(&self, long_ago: Timestamp) -> bool {
+        let line = self.lock();
+        let could_go = line.free_at_micros <= long_ago.as_millis().saturating_mul(1_000);
+        could_go && line.waits_since.is_some_and(|since| since < long_ago) && self.in_flight.available_permits() > 0
     }
 
     /// Takes an alert out of the line, if it is there: it is not to be sent any more.
@@ -138,6 +153,9 @@ impl Turns {
         let mut line = self.lock();
         if let Some(rank) = line.ranks.remove(&id) {
             line.by_rank.remove(&rank);
+        }
+        if line.by_rank.is_empty() {
+            line.waits_since = None;
         }
     }
 
@@ -197,6 +215,7 @@ impl Turns {
             return Popped::Nobody;
         };
         line.ranks.remove(&rank.id);
+        line.waits_since = (!line.by_rank.is_empty()).then_some(now);
         Popped::Turn(id, turn)
     }
 }

@@ -67,7 +67,7 @@ impl Engine {
     }
 
     pub(super) fn begin_loops(&self) {
-        for work in [Work::Wake, Work::HandOutTurns, Work::Tidy] {
+        for work in [Work::Wake, Work::HandOutTurns, Work::Tidy, Work::Watch] {
             let engine = self.clone();
             self.spawn(async move {
                 let stop = engine.0.stop.clone();
@@ -99,6 +99,7 @@ impl Engine {
             Work::Wake => self.wake_what_is_due().await,
             Work::HandOutTurns => self.hand_out_turns().await,
             Work::Tidy => self.tidy_up().await,
+            Work::Watch => self.watch().await,
         }
     }
 
@@ -126,7 +127,7 @@ impl Engine {
         match (progress, wake.why) {
             (Progress::Ready { from, .. }, _) => {
                 if from <= now {
-                    self.0.turns.join(&alert);
+                    self.0.turns.join(&alert, now);
                 }
             }
             (Progress::Sending { .. }, _) if self.0.recording.is_known(id) => {
@@ -193,4 +194,5 @@ enum Work {
     Wake,
     HandOutTurns,
     Tidy,
+    Watch,
 }

@@ -225,6 +225,9 @@ fn no_valid_key(app: &App, request: &Request) -> Problem {
 fn needed(request: &Request) -> Role {
     let original = request.extensions().get::<OriginalUri>();
     let path = original.map_or_else(|| request.uri().path(), |OriginalUri(uri)| uri.path());
+    if path == super::BACKUP_PATH {
+        return Role::Admin;
+    }
     match *request.method() {
         Method::GET | Method::HEAD => Role::Read,
         _ if matches!(path.trim_end_matches('/'), "/alerts" | dashboard::RAISE) => Role::Raise,
@@ -235,7 +238,7 @@ fn needed(request: &Request) -> Role {
 
 fn is_guarded(path: &str) -> bool {
     let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    dashboard::is_guarded(path) || is_below("/alerts") || is_below("/deliveries")
+    path == super::BACKUP_PATH || dashboard::is_guarded(path) || is_below("/alerts") || is_below("/deliveries")
 }
 
 /// The token behind `Bearer`, in any case, where there is exactly one such header.

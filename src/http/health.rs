@@ -20,7 +20,7 @@ pub(super) async fn alive() -> Response {
 pub(super) async fn ready(State(app): State<App>) -> Result<Response, Problem> {
     match app.engine().readiness().await? {
         Readiness::Stopping => Err(Problem::unavailable("callout is stopping.")),
-        Readiness::Ready { is_durable, n_failing } => {
+        Readiness::Ready { is_durable, n_failing, n_quarantined, audited_ago, is_disk_full } => {
             let settings = app.settings();
             let mut warnings = Vec::new();
             if settings.signature_secrets.is_empty() {
@@ -32,7 +32,15 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response, Problem> {
             if n_failing > 0 {
                 warnings.push("sends to Vonage fail; the log says why");
             }
-            Ok(Json(json!({ "status": "ready", "warnings": warnings })).into_response())
+            if n_quarantined > 0 {
+                warnings.push("there are alerts that callout cannot work on; the log names them");
+            }
+            if is_disk_full {
+                warnings.push("the disk is full: new alerts are refused");
+            }
+            let audited_seconds_ago = audited_ago.map(|ago| ago.as_secs());
+            let said = json!({ "status": "ready", "warnings": warnings, "audited_seconds_ago": audited_seconds_ago });
+            Ok(Json(said).into_response())
         }
     }
 }

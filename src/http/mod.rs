@@ -3,6 +3,7 @@
 mod ack;
 mod alerts;
 mod auth;
+mod backup;
 mod connection;
 mod dashboard;
 mod deliveries;
@@ -19,6 +20,7 @@ mod webhooks;
 use std::any::Any;
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +86,8 @@ pub struct Settings {
     pub public_url: Option<Box<str>>,
     /// How old a webhook's signature may be; none means any age.
     pub signature_age_max: Option<Duration>,
+    /// Where a copy of the database may stand while it is made; none where there is no file to copy.
+    pub copies_folder: Option<PathBuf>,
 }
 
 impl App {
@@ -135,6 +139,11 @@ impl App {
     }
 }
 
+/// Where the database can be copied from.
+const BACKUP_PATH: &str = "/backup";
+/// How long the making of a copy may take; a large database takes seconds.
+pub const BACKUP_TIMEOUT: Duration = Duration::from_mins(10);
+
 /// Serves until the app is told to stop, then lets what was begun come to its end.
 pub async fn serve(listener: TcpListener, app: &App, limits: Limits) -> io::Result<()> {
     listen::serve(listener, router(app.clone(), limits), limits, app.stop()).await
@@ -159,6 +168,7 @@ fn router(app: App, limits: Limits) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .route(BACKUP_PATH, get(backup::send))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_key))
@@ -179,7 +189,8 @@ async fn method_not_allowed() -> Problem {
 
 /// The engine brings to its end what was begun, whether or not anybody waits for it any more.
 async fn within_time(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(limits.request, next.run(request)).await {
+    let limit = if request.uri().path() == BACKUP_PATH { BACKUP_TIMEOUT } else { limits.request };
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::timeout().into_response(),
     }

@@ -3,10 +3,14 @@
 //! `serve` and `demo` run the same service, and so do the tests; only what it is made of differs.
 
 mod api_key;
+mod copies;
+mod vigil;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -14,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::alarm::Alarms;
 use crate::chance::{Chance, SystemChance};
 use crate::clock::{Clock, system_now};
-use crate::config::{self, ApiKey, Config, Secret, StoreChoice};
+use crate::config::{self, ApiKey, Backup, Config, Secret, StoreChoice};
 use crate::contact::Channel;
 use crate::engine::{self, Engine, Parts};
 use crate::hash::sha256;
+use crate::heartbeat::{HeartbeatUrl, Missed};
 use crate::http::{self, App, Keys, Limits};
 use crate::metrics::Metrics;
 use crate::outgoing::{
@@ -37,6 +42,8 @@ pub struct Service {
     listener: TcpListener,
     kept: Kept,
     engine: Engine,
+    backup: Option<Backup>,
+    heartbeat: Option<(HeartbeatUrl, Duration)>,
     app: App,
     sender: Arc<VonageSender>,
     callbacks: Arc<Callbacks>,
@@ -114,6 +121,17 @@ pub enum Error {
     /// The mail server cannot be used.
     #[error(transparent)]
     Mail(#[from] MailError),
+    /// The database's disk failed while the service ran.
+    #[error(
+        "the disk of the database failed, so that nothing can be promised any more; see to the disk, then start callout again"
+    )]
+    StoreFailed,
+    /// The heartbeat cannot be prepared.
+    #[error("the heartbeat cannot be prepared")]
+    Heartbeat(#[from] Missed),
+    /// The heartbeat's URL is none.
+    #[error("the heartbeat's URL cannot be read")]
+    HeartbeatUrl(#[from] url::ParseError),
     /// The socket failed while serving.
     #[error("the listening socket failed")]
     Serve(#[source] io::Error),
@@ -175,7 +193,22 @@ impl Service {
         let app =
             App::new(engine.clone(), Arc::clone(&callbacks), http_settings(config, api_key.as_ref())?, stop.clone());
         tell_of_risks(config);
-        Ok(Self { listener, kept: Kept::of(config), engine, app, sender, callbacks, mailer, alarm_mail, api_key, stop })
+        let heartbeat = heartbeat(config)?;
+        let backup = config.backup.clone();
+        Ok(Self {
+            listener,
+            kept: Kept::of(config),
+            engine,
+            backup,
+            heartbeat,
+            app,
+            sender,
+            callbacks,
+            mailer,
+            alarm_mail,
+            api_key,
+            stop,
+        })
     }
 
     /// Where it listens; the port is a real one even where the configuration said zero.
@@ -217,10 +250,24 @@ impl Service {
     /// As [`Service::serve`], with limits of the caller's own.
     pub async fn serve_within(&self, limits: Limits) -> Result<(), Error> {
         let listener = self.listener.try_clone().map_err(Error::Serve)?;
-        let served = http::serve(listener, &self.app, limits).await;
+        let clock = self.engine.clock();
+        let beating = self.heartbeat.as_ref().map(|(pulse, every)| vigil::Beating { pulse, every: *every });
+        let served = tokio::select! {
+            served = http::serve(listener, &self.app, limits) => served,
+            // Nothing can be promised any more; whoever is not answered asks again.
+            () = self.engine.store_failed() => return Err(Error::StoreFailed),
+            never = copies::make(&self.engine, clock, self.backup.as_ref()) => match never {},
+            never = vigil::keep(&self.engine, clock, beating) => match never {},
+        };
+        vigil::notify(sd_notify::NotifyState::Stopping);
         self.callbacks.stop().await;
         self.engine.stop().await;
         served.map_err(Error::Serve)
+    }
+
+    /// Tells systemd that the service is there, where systemd has started it.
+    pub fn say_ready(&self) {
+        vigil::notify(sd_notify::NotifyState::Ready);
     }
 
     /// Whether it was asked to come to its end.
@@ -238,6 +285,30 @@ impl Service {
 fn open_files_max() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
+}
+
+fn heartbeat(config: &Config) -> Result<Option<(HeartbeatUrl, Duration)>, Error> {
+    let Some(heartbeat) = &config.heartbeat else { return Ok(None) };
+    Ok(Some((HeartbeatUrl::new(url::Url::parse(heartbeat.url.reveal())?)?, heartbeat.every)))
+}
+
+/// An error with everything that led to it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+/// The folder of the database, where it is a file.
+fn copies_folder(config: &Config) -> Option<PathBuf> {
+    match &config.store {
+        StoreChoice::Sqlite(path) => Some(path.parent().map_or_else(PathBuf::new, Path::to_path_buf)),
+        StoreChoice::Memory | StoreChoice::Postgres(_) => None,
+    }
 }
 
 fn open(config: &Config) -> Result<Arc<dyn Store>, Error> {
@@ -321,6 +392,7 @@ fn http_settings(config: &Config, api_key: Option<&Secret>) -> Result<http::Sett
         signature_secrets: secrets.map(|secret| SignatureSecret::new(secret.reveal())).collect::<Result<_, _>>()?,
         public_url: config.server.public_url.clone(),
         signature_age_max: config.vonage.signature_age_max,
+        copies_folder: copies_folder(config),
     })
 }
 

@@ -10,6 +10,8 @@ mod outbox;
 pub mod record;
 mod sqlite;
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,7 +24,7 @@ use crate::timestamp::Timestamp;
 
 pub use memory::MemoryStore;
 pub use outbox::{DELIVERIES_MAX, Delivery, DeliveryPage, Outbox, Settled, Which};
-pub use sqlite::{OpenError, SqliteStore};
+pub use sqlite::{Holding, OpenError, Restored, SqliteStore, copy_closed, look_through_copy, restore};
 
 /// Keeps alerts.
 #[async_trait]
@@ -47,6 +49,22 @@ pub trait Store: Send + Sync + 'static {
 
     /// Alerts with a wake-up, ordered by the alert's id, beginning after `after`.
     async fn armed(&self, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error>;
+
+    /// As [`Store::armed`], those only whose wake-up is before `before`.
+    async fn overdue(&self, before: Timestamp, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
+        let mut overdue = Vec::new();
+        let mut after = after;
+        loop {
+            let page = self.armed(after, OVERDUE_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(overdue) };
+            after = Some(last.id);
+            let room = limit.saturating_sub(overdue.len());
+            overdue.extend(page.into_iter().filter(|armed| armed.wake_at < before).take(room));
+            if overdue.len() >= limit {
+                return Ok(overdue);
+            }
+        }
+    }
 
     /// Alerts newest first. One that cannot be understood is logged and left out, so that it hides no other.
     async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error>;
@@ -116,6 +134,23 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// Looks after the room that there is to keep things in, and says how much it is, where that can be told.
+    /// Called every few seconds.
+    async fn tend(&self) -> Result<Option<Disk>, Error> {
+        Ok(None)
+    }
+
+    /// Writes a copy of everything to a file, while others read and write. The copy has been looked through
+    /// and is on the disk when this returns; otherwise there is no such file.
+    async fn copy_to(&self, _to: &Path) -> Result<(), CopyError> {
+        Err(CopyError::Unsupported)
+    }
+
+    /// Returns when the store has failed for good: nothing can be promised any more before a new start.
+    async fn failed(&self) {
+        std::future::pending::<()>().await;
+    }
+
     /// Writes out what is waiting and lets go of files and connections.
     async fn close(&self);
 
@@ -126,6 +161,72 @@ pub trait Store: Send + Sync + 'static {
     /// Whether what it keeps outlives the process.
     fn is_durable(&self) -> bool;
 }
+
+/// How much room there is for what is still to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// How many bytes may still be written.
+    pub free_bytes: u64,
+    /// Whether the operator should make room.
+    pub is_low: bool,
+    /// Whether new alerts are refused, because the room that is left is needed for those that run.
+    pub is_full: bool,
+}
+
+/// Why a copy could not be made or put in place.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// Not every store keeps its things in a file.
+    #[error("only an SQLite database can be copied so; PostgreSQL has `pg_dump`, and memory has nothing to copy")]
+    Unsupported,
+    /// The database is in use, or cannot be opened.
+    #[error(transparent)]
+    Open(Box<OpenError>),
+    /// What is there would be replaced.
+    #[error("{} is there already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not what it should be.
+    #[error("{} is not a whole database of callout: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: Box<str>,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot work with {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The database cannot be read, or the copy not be written.
+    #[error("cannot copy the database, with {}", path.display())]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store refuses.
+    #[error(transparent)]
+    Store(Error),
+}
+
+impl CopyError {
+    fn open(error: OpenError) -> Self {
+        Self::Open(Box::new(error))
+    }
+}
+
+/// How many wake-ups are looked at in one read by a store that has no better way to find late ones.
+const OVERDUE_PAGE: usize = 10_000;
 
 /// The most webhooks that are kept for attempts that are not known yet.
 pub const PARKED_MAX: usize = 100_000;

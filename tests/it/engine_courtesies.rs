@@ -140,10 +140,9 @@ async fn what_cannot_be_said_is_tried_once_more_and_what_is_refused_is_not() {
         ["70 tells sms …0000: Maria has it", "72 tells sms …0000: Maria has it", "72 tells sms …0001: Maria has it"]
     );
     assert_eq!(stage.timeline(id).await.last(), Some(&"acknowledged"), "the timeline tells of the alert only");
-    assert_eq!(
-        stage.engine.readiness().await.unwrap(),
-        callout::engine::Readiness::Ready { is_durable: false, n_failing: 0 }
-    );
+    let ready = stage.engine.readiness().await.unwrap();
+    let is_well = matches!(ready, callout::engine::Readiness::Ready { is_durable: false, n_failing: 0, .. });
+    assert!(is_well, "{ready:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,11 +62,17 @@ pub(crate) struct Frail {
     inner: Arc<dyn Store>,
     faults: Mutex<Vec<Fault>>,
     n_struck: Mutex<usize>,
+    poisoned: Mutex<Option<AlertId>>,
 }
 
 impl Frail {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { inner: Arc::new(MemoryStore::new()), faults: Mutex::default(), n_struck: Mutex::default() })
+        Arc::new(Self {
+            inner: Arc::new(MemoryStore::new()),
+            faults: Mutex::default(),
+            n_struck: Mutex::default(),
+            poisoned: Mutex::default(),
+        })
     }
 
     /// What it holds, without its frailty.
@@ -118,7 +124,13 @@ impl Frail {
         self.strike(Some(call), Place::Before, 0, 1, Effect::Panic);
     }
 
+    /// Whoever reads this alert fails, until the store is healed.
+    pub(crate) fn poison(&self, id: AlertId) {
+        *self.poisoned.lock().unwrap() = Some(id);
+    }
+
     pub(crate) fn heal(&self) {
+        *self.poisoned.lock().unwrap() = None;
         self.faults.lock().unwrap().clear();
     }
 
@@ -178,6 +190,8 @@ impl Store for Frail {
     }
 
     async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error> {
+        let is_poisoned = *self.poisoned.lock().unwrap() == Some(id);
+        assert!(!is_poisoned, "the story wants this alert to be poison");
         self.around(Call::Get, self.inner.get(id)).await
     }
 

@@ -21,7 +21,9 @@ async fn a_service_that_can_work_is_alive_and_ready_without_a_key() {
     };
     let callout = setup.start().await;
     assert_eq!(ask(&callout, "/healthz").await.is(200).json(), json!({ "status": "ok" }));
-    assert_eq!(ask(&callout, "/readyz").await.is(200).json(), json!({ "status": "ready", "warnings": [] }));
+    let ready = ask(&callout, "/readyz").await.is(200).json();
+    assert_eq!((&ready["status"], &ready["warnings"]), (&json!("ready"), &json!([])), "{ready}");
+    assert!(ready["audited_seconds_ago"].is_u64(), "the alerts are audited right after the start: {ready}");
 }
 
 #[tokio::test]

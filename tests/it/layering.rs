@@ -21,7 +21,7 @@ struct Row {
 
 /// A module may use itself and what its row lists. `engine` and `http` see the store as a trait, so
 /// they may not name the stores themselves ([`HIDDEN`]).
-const TABLE: [Row; 26] = [
+const TABLE: [Row; 27] = [
     Row { module: "timestamp", may_use: &[] },
     Row { module: "id", may_use: &["timestamp"] },
     Row { module: "contact", may_use: &[] },
@@ -103,6 +103,7 @@ const TABLE: [Row; 26] = [
             "vonage",
         ],
     },
+    Row { module: "heartbeat", may_use: &[] },
     Row { module: "sandbox", may_use: &["timestamp", "contact", "clock"] },
     Row { module: "telemetry", may_use: &["clock"] },
     Row { module: "service", may_use: EVERYTHING },
@@ -120,7 +121,7 @@ const HIDDEN: [(&str, &str); 3] = [("store", "memory"), ("store", "sqlite"), ("s
 /// Crates that only these modules may name.
 const CRATES: [(&str, &[&str]); 10] = [
     ("rusqlite", &["store"]),
-    ("reqwest", &["vonage", "outgoing", "sandbox", "cli"]),
+    ("reqwest", &["vonage", "outgoing", "sandbox", "heartbeat", "cli"]),
     ("axum", &["http", "sandbox"]),
     ("lettre", &["outgoing"]),
     ("axum_server", &["http", "sandbox"]),

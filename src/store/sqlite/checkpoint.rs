@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
 
-use super::fault::{Reach, reach_of_failed_sync};
+use super::fault::{Reach, Refusal, reach_of_failed_sync};
 use super::writer::Shared;
 
 /// After how many deeds the log is moved; about 5 pages of 4 KiB each.
@@ -68,7 +68,8 @@ impl Checkpointer {
             return;
         }
         self.n_deeds = 0;
-        if self.log_is_long.swap(false, Ordering::Relaxed) {
+        // While a copy is made, waiting for all readers would be waiting for it.
+        if !shared.is_copying() && self.log_is_long.swap(false, Ordering::Relaxed) {
             move_log(writer, Mode::Restart, shared);
             return;
         }
@@ -79,34 +80,41 @@ impl Checkpointer {
         }
     }
 
-    /// Ends the thread and moves what is left.
-    pub(super) fn finish(self, writer: &Connection, shared: &Shared) {
+    /// Moves what can be moved, so that the log can be begun anew.
+    pub(super) fn make_room(writer: &Connection, shared: &Shared) {
+        move_log(writer, if shared.is_copying() { Mode::Passive } else { Mode::Restart }, shared);
+    }
+
+    /// Ends the thread and moves what is left. Tells whether everything stands in the database now.
+    pub(super) fn finish(self, writer: &Connection, shared: &Shared) -> bool {
         drop(self.nudges);
         // A thread that panicked has said so already.
         drop(self.thread.join());
-        move_log(writer, Mode::Truncate, shared);
+        move_log(writer, Mode::Truncate, shared) == Some(0) && shared.check().is_ok()
     }
 }
 
 fn work(connection: &Connection, nudges: &Receiver<()>, log_is_long: &AtomicBool, shared: &Shared) {
     while nudges.recv().is_ok() {
-        let n_pages = move_log(connection, Mode::Passive, shared);
+        let n_pages = move_log(connection, Mode::Passive, shared).unwrap_or(0);
         log_is_long.store(n_pages > WAL_PAGES_MAX, Ordering::Relaxed);
     }
 }
 
-/// Moves what can be moved, and returns how many pages the log has. That somebody is in the way is
+/// Moves what can be moved, and returns how many pages the log has then, where that can be told. That somebody is in the way is
 /// no error to SQLite, and none here: the next time comes.
-fn move_log(connection: &Connection, mode: Mode, shared: &Shared) -> i32 {
+fn move_log(connection: &Connection, mode: Mode, shared: &Shared) -> Option<i32> {
     match connection.query_row(mode.statement(), [], |row| row.get(1)) {
-        Ok(n_pages) => n_pages,
+        Ok(n_pages) => Some(n_pages),
         Err(error) => {
             match reach_of_failed_sync(&error) {
-                Reach::Store => shared.fail(&error),
+                Reach::Store => shared.fail(Refusal::DiskFailed, &error),
                 // Until the next time everything stands in the log.
-                Reach::Batch | Reach::Command => tracing::warn!(%error, "the database's log could not be moved"),
+                Reach::Batch | Reach::Command | Reach::Room => {
+                    tracing::warn!(%error, "the database's log could not be moved");
+                }
             }
-            0
+            None
         }
     }
 }
@@ -115,13 +123,14 @@ fn move_log(connection: &Connection, mode: Mode, shared: &Shared) -> i32 {
 mod tests {
     use super::*;
     use crate::store::sqlite::opening;
+    use crate::store::sqlite::room::Room;
 
     #[test]
     fn a_log_that_has_grown_long_is_begun_anew() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("callout.db");
-        let writer = opening::open_writer(&path).unwrap();
-        let shared = Arc::new(Shared::new());
+        let writer = opening::open_writer(&path, opening::Left::Never).unwrap();
+        let shared = Arc::new(Shared::new(Room::beside(&path)));
         let connection = opening::open_checkpointer(&path).unwrap();
         let mut checkpointer = Checkpointer::start(connection, Arc::clone(&shared)).unwrap();
         let write = || {

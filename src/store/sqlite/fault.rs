@@ -23,6 +23,8 @@ pub(super) enum Reach {
     Command,
     /// Everything that waits now; what comes later may succeed.
     Batch,
+    /// Everything that waits now, because there is no room on the disk; when there is, it may succeed.
+    Room,
     /// Everything from now on: nobody knows what of the last writes is on the disk.
     Store,
 }
@@ -34,8 +36,12 @@ pub(super) enum Refusal {
     QueueFull,
     #[error("the database has been closed")]
     Closed,
+    #[error("the disk is full; callout goes on by itself when there is room")]
+    DiskFull,
     #[error("the disk failed while it was written to; callout must be started again")]
     DiskFailed,
+    #[error("the database is damaged")]
+    Damaged,
 }
 
 impl From<Refusal> for Error {
@@ -82,7 +88,9 @@ impl Fault {
         match self {
             Self::Corrupt(_) => Reach::Command,
             Self::Statement(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => Reach::Batch,
+                Some(ErrorCode::DiskFull) => Reach::Room,
+                Some(ErrorCode::SystemIoFailure) => Reach::Store,
+                Some(ErrorCode::OutOfMemory) => Reach::Batch,
                 Some(_) | None => Reach::Command,
             },
         }
@@ -96,6 +104,7 @@ impl Fault {
 pub(super) fn reach_of_failed_sync(error: &rusqlite::Error) -> Reach {
     match error.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure) => Reach::Store,
+        Some(ErrorCode::DiskFull) => Reach::Room,
         Some(_) | None => Reach::Batch,
     }
 }
@@ -124,8 +133,8 @@ mod tests {
     fn a_failed_fsync_ends_the_store_and_a_full_disk_only_the_batch() {
         assert_eq!(reach_of_failed_sync(&failure(ffi::SQLITE_IOERR_FSYNC)), Reach::Store);
         assert_eq!(reach_of_failed_sync(&failure(ffi::SQLITE_IOERR_WRITE)), Reach::Store);
-        assert_eq!(reach_of_failed_sync(&failure(ffi::SQLITE_FULL)), Reach::Batch);
-        assert_eq!(Fault::from(failure(ffi::SQLITE_FULL)).reach(), Reach::Batch);
+        assert_eq!(reach_of_failed_sync(&failure(ffi::SQLITE_FULL)), Reach::Room);
+        assert_eq!(Fault::from(failure(ffi::SQLITE_FULL)).reach(), Reach::Room);
         assert_eq!(Fault::from(failure(ffi::SQLITE_CONSTRAINT_UNIQUE)).reach(), Reach::Command);
     }
 }

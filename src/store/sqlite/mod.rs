@@ -12,6 +12,7 @@
 //! retry of a write that failed (whoever asked decides), and any weaker durability for speed.
 
 mod checkpoint;
+mod copying;
 mod deeds;
 mod fault;
 mod forgetting;
@@ -20,6 +21,7 @@ mod opening;
 mod outbox;
 mod plans;
 mod readers;
+mod room;
 mod rows;
 mod sealed;
 mod writer;
@@ -39,17 +41,20 @@ use crate::incoming::Incoming;
 use crate::timestamp::Timestamp;
 
 use super::{
-    Armed, Claim, ClaimKey, Error, Insert, Outbox, PARKED_MAX, Page, Replay, StatusFilter, Store, Stored, Update,
-    record,
+    Armed, Claim, ClaimKey, CopyError, Disk, Error, Insert, Outbox, PARKED_MAX, Page, Replay, StatusFilter, Store,
+    Stored, Update, record,
 };
 
+pub use copying::{Holding, Restored, copy_closed, look_through as look_through_copy, restore};
 pub use opening::OpenError;
 
 use checkpoint::Checkpointer;
 use deeds::{InsertAlert, KeepSecret, KeyChange, Park, Probe, Tidy, Unpark, UpdateAlert, Version};
+use fault::Refusal;
 use forgetting::{Forget, ForgetPlans, WatchPlans};
 use opening::Ownership;
 use readers::{N_READERS, Readers};
+use room::Room;
 use writer::{Shared, Writer};
 
 /// Keeps alerts in a file.
@@ -59,6 +64,8 @@ pub struct SqliteStore {
     readers: Readers,
     writer: Writer,
     shared: Arc<Shared>,
+    path: Arc<Path>,
+    copying: tokio::sync::Mutex<()>,
     last_number: AtomicU64,
     subscriptions: ArcSwap<Subscriptions>,
     parked_max: usize,
@@ -72,12 +79,18 @@ impl SqliteStore {
 
     /// Opens a database that keeps at most `parked_max` webhooks for attempts that are not known yet.
     pub fn with_parked_max(path: &Path, parked_max: usize) -> Result<Self, OpenError> {
-        let mut ownership = Ownership::take(path)?;
-        let connection = opening::open_writer(path)?;
-        ownership.made(path)?;
+        let ownership = Ownership::take(path)?;
+        let left = ownership.left();
+        opening::refuse_losses(path, left)?;
+        let connection = opening::open_writer(path, left)?;
+        let unseen = opening::look_through_unclosed(&connection, path, left)?;
         let readers = (0..N_READERS).map(|_| opening::open_reader(path)).collect::<Result<_, _>>()?;
         let newest = rows::newest_number(&connection).map_err(|fault| opening::unreadable(path, fault))?;
-        let shared = Arc::new(Shared::new());
+        ownership.mark(opening::Left::Open)?;
+        let shared = Arc::new(Shared::new(Room::beside(path)));
+        if unseen == opening::Unseen::Everything {
+            look_through(opening::open_reader(path)?, Arc::clone(&shared))?;
+        }
         let checkpointer =
             Checkpointer::start(opening::open_checkpointer(path)?, Arc::clone(&shared)).map_err(OpenError::Thread)?;
         let writer = Writer::start(connection, checkpointer, Arc::clone(&shared), ownership);
@@ -85,16 +98,35 @@ impl SqliteStore {
             readers: Readers::new(readers, Arc::clone(&shared)),
             writer: writer.map_err(OpenError::Thread)?,
             shared,
+            path: path.into(),
+            copying: tokio::sync::Mutex::new(()),
             last_number: AtomicU64::new(newest.0),
             subscriptions: ArcSwap::default(),
             parked_max,
         })
     }
 
+    /// Refuses new work while the disk is full: what room is left belongs to what has been promised.
+    fn refuse_when_full(&self) -> Result<(), Error> {
+        if self.shared.room.is_full() { Err(Refusal::DiskFull.into()) } else { Ok(()) }
+    }
+
     async fn ask<D: writer::Deed>(&self, deed: D) -> Result<D::Answer, Error> {
         self.shared.check()?;
         self.writer.ask(deed).await
     }
+}
+
+/// Looks through a large database on a thread of its own. What is found ends all promises.
+fn look_through(connection: rusqlite::Connection, shared: Arc<Shared>) -> Result<(), OpenError> {
+    let look = move || match opening::damage(&connection) {
+        Ok(None) => tracing::info!("the database was looked through after it had not been closed; it is whole"),
+        Ok(Some(reason)) => shared.fail(Refusal::Damaged, &reason),
+        Err(error) => tracing::error!(%error, "the database could not be looked through after it had not been closed"),
+    };
+    // Nobody waits for it: it ends with its answer or with the process.
+    let _thread = std::thread::Builder::new().name("callout-look".to_owned()).spawn(look).map_err(OpenError::Thread)?;
+    Ok(())
 }
 
 #[async_trait]
@@ -105,6 +137,7 @@ impl Store for SqliteStore {
     }
 
     async fn insert(&self, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Insert, Error> {
+        self.refuse_when_full()?;
         self.last_number.fetch_max(alert.raised.number.0, Ordering::Relaxed);
         let unwritable = |error| fault::unwritable(alert.id(), error);
         let raised = record::write_raised(&alert.raised).map_err(unwritable)?;
@@ -143,6 +176,10 @@ impl Store for SqliteStore {
 
     async fn armed(&self, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
         self.readers.read(move |connection, _| rows::armed(connection, after, limit)).await
+    }
+
+    async fn overdue(&self, before: Timestamp, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
+        self.readers.read(move |connection, _| rows::overdue(connection, before, after, limit)).await
     }
 
     async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {
@@ -235,6 +272,42 @@ impl Store for SqliteStore {
 
     fn outbox(&self) -> Option<&dyn Outbox> {
         Some(self)
+    }
+
+    async fn tend(&self) -> Result<Option<Disk>, Error> {
+        let shared = Arc::clone(&self.shared);
+        let looked = tokio::task::spawn_blocking(move || shared.room.tend()).await;
+        let found = match looked {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return Err(Error::Unavailable(Arc::new(error))),
+            Err(_ending) => return Err(Refusal::Closed.into()),
+        };
+        Ok(Some(Disk {
+            free_bytes: found.free_bytes,
+            is_low: found.free_bytes < room::DISK_LOW_BYTES,
+            is_full: found.is_full,
+        }))
+    }
+
+    async fn copy_to(&self, to: &Path) -> Result<(), CopyError> {
+        // One at a time: each takes room on the disk and keeps the log from being begun anew.
+        let _alone = self.copying.lock().await;
+        let (shared, path, to) = (Arc::clone(&self.shared), Arc::clone(&self.path), to.to_owned());
+        shared.check().map_err(CopyError::Store)?;
+        let copied = tokio::task::spawn_blocking(move || {
+            let _copying = shared.copying();
+            let connection = opening::connect(&path)
+                .map_err(|source| CopyError::Failed { path: to.clone(), source: Arc::new(source) })?;
+            copying::copy(&connection, &to)
+        });
+        match copied.await {
+            Ok(copied) => copied.map(|_holding| ()),
+            Err(_ending) => Err(CopyError::Store(Refusal::Closed.into())),
+        }
+    }
+
+    async fn failed(&self) {
+        self.shared.until_failed().await;
     }
 
     async fn close(&self) {

@@ -1,8 +1,8 @@
 //! Opening a database: one owner, the right settings, the newest schema.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::fault::Fault;
 /// write-ahead log (sqlite.org, "The WAL-reset bug", fixed in 3.51.3).
 const SQLITE_MIN: i32 = 3_051_003;
 /// Marks a database as callout's: "call" in ASCII.
-const APPLICATION_ID: i32 = 0x6361_6c6c;
+pub(super) const APPLICATION_ID: i32 = 0x6361_6c6c;
 /// The steps that make the schema, in order; the database remembers how many it has seen.
 const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/sqlite/1.sql"),
@@ -24,6 +24,9 @@ const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/sqlite/3.sql"),
     include_str!("../migrations/sqlite/4.sql"),
 ];
+/// How large a database may be to be looked through before anything else happens, where the process before
+/// did not come to its end; a larger one is looked through while it works.
+const LOOKED_THROUGH_FIRST_MAX: u64 = 64 << 20;
 /// How long a connection waits for another one of this process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of the database the writer keeps at hand, in KiB (negative by SQLite's convention).
@@ -56,22 +59,43 @@ pub enum OpenError {
         /// The newest schema that this callout knows.
         known: u32,
     },
-    /// Alerts were kept here, and the file is not there any more or holds nothing.
+    /// There is something else in the file.
+    #[error("{} is not a database of callout; name another file, or move this one away", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Alerts were kept here, and now there is nothing.
     #[error(
-        "{} is gone or empty, though alerts were kept in it; put it back or restore a backup \
-         (to begin with nothing, remove {}-owner)",
-        path.display(),
+        "the database {0} is gone or empty, although callout has kept alerts in it; put a copy in its place with \
+         `callout restore FILE`, or delete {0}-owner to begin with an empty one",
         path.display()
     )]
     Gone {
         /// The database.
         path: PathBuf,
     },
-    /// There is something else in the file.
-    #[error("{} is not a database of callout; name another file, or move this one away", path.display())]
-    NotOurs {
-        /// The file.
+    /// The process before did not come to its end, and what it wrote last is gone.
+    #[error(
+        "the log {0}-wal is gone, which held what was written last to the database {0}; find it, or put a copy in \
+         place of both with `callout restore --force FILE`",
+        path.display()
+    )]
+    LogGone {
+        /// The database.
         path: PathBuf,
+    },
+    /// Something in it is not what it must be.
+    #[error(
+        "the database {} is damaged ({reason}); nothing is started, so that no alert is forgotten in silence; put a \
+         copy in its place with `callout restore --force FILE`, which keeps the damaged one beside it",
+        path.display()
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says of it.
+        reason: Box<str>,
     },
     /// The file cannot be opened, created or locked.
     #[error("cannot open {}", path.display())]
@@ -115,87 +139,162 @@ fn process(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
+/// How a database was left by whoever had it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nobody is known to have had it.
+    Never,
+    /// In use: the process ended without closing it.
+    Open,
+    /// Closed: everything stands in the one file.
+    Closed,
+}
+
+impl Left {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Never => "",
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+
+    fn of(word: Option<&str>) -> Self {
+        match word {
+            Some("open") => Self::Open,
+            Some("closed") => Self::Closed,
+            Some(_) | None => Self::Never,
+        }
+    }
+}
+
 /// Holds a database against every other callout, of this process too, until it is dropped.
 ///
 /// SQLite's own lock (`unix-excl`) keeps other processes out but not this one, and does not know who
-/// they are; so a file beside the database is locked as well, and holds the owner's process id.
-///
-/// The same file remembers that the database was made once, so that one that has vanished is not taken
-/// for one that is to be made: nobody would hear of the alerts that were in it.
+/// they are; so a file beside the database is locked as well, and holds the owner's process id. It also
+/// says how the database was left, and so knows that there was one where there is none any more.
 #[derive(Debug)]
 pub(super) struct Ownership {
     locked: File,
+    database: PathBuf,
+    left: Left,
+}
+
+impl Ownership {
+    pub(super) fn take(database: &Path) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::File { path: database.to_owned(), source };
+        let mut file = private_file(&beside(database, "-owner")).map_err(failed)?;
+        let locked = file.try_lock();
+        let mut text = String::new();
+        let read = file.read_to_string(&mut text);
+        let mut words = text.split_whitespace();
+        let pid = words.next().and_then(|word| word.parse().ok());
+        match locked {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: database.to_owned(), pid }),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let _n_bytes = read.map_err(failed)?;
+        let ownership = Self { left: Left::of(words.next()), locked: file, database: database.to_owned() };
+        ownership.mark(ownership.left)?;
+        Ok(ownership)
+    }
+
+    /// How the database was left by whoever had it before.
+    pub(super) const fn left(&self) -> Left {
+        self.left
+    }
+
+    /// Writes down how the database would be found now. Always of one length and in one place, so that it
+    /// is never half of anything and needs no room.
+    pub(super) fn mark(&self, left: Left) -> Result<(), OpenError> {
+        let text = format!("{:<10}\n{:<6}\n", std::process::id(), left.word());
+        let written = self.locked.write_all_at(text.as_bytes(), 0).and_then(|()| self.locked.sync_data());
+        written.map_err(|source| OpenError::File { path: self.database.clone(), source })
+    }
+}
+
+/// The name of a file beside another one.
+pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
 }
 
 /// The smallest page that SQLite knows; it takes a file that is shorter for an empty one.
 const PAGE_BYTES_LEAST: u64 = 512;
-/// The second line of the owner's file once there is a database.
-const MADE: &str = "made";
 
-impl Ownership {
-    pub(super) fn take(database: &Path) -> Result<Self, OpenError> {
-        let mut path = database.as_os_str().to_owned();
-        path.push("-owner");
-        let path = PathBuf::from(path);
-        let failed = |source| OpenError::File { path: database.to_owned(), source };
-        let mut file = private_file(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let read = file.read_to_string(&mut text).ok();
-                let pid = read.and_then(|_length| text.lines().next()?.trim().parse().ok());
-                return Err(OpenError::InUse { path: database.to_owned(), pid });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(failed)?;
-        let was_made = String::from_utf8_lossy(&text).lines().any(|line| line == MADE);
-        let is_there = std::fs::metadata(database).is_ok_and(|file| file.len() >= PAGE_BYTES_LEAST);
-        if was_made && !is_there {
-            return Err(OpenError::Gone { path: database.to_owned() });
-        }
-        let mut ownership = Self { locked: file };
-        ownership.write(if was_made { MADE } else { "" }).map_err(failed)?;
-        Ok(ownership)
+/// Refuses to begin where something has been lost: an empty database would forget alerts in silence.
+pub(super) fn refuse_losses(path: &Path, left: Left) -> Result<(), OpenError> {
+    let n_bytes = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
+    let has_log = beside(path, "-wal").exists();
+    if n_bytes(path) < PAGE_BYTES_LEAST && (left != Left::Never || n_bytes(&beside(path, "-wal")) > 0) {
+        return Err(OpenError::Gone { path: path.to_owned() });
     }
-
-    /// From now on there is a database.
-    pub(super) fn made(&mut self, database: &Path) -> Result<(), OpenError> {
-        self.write(MADE).map_err(|source| OpenError::File { path: database.to_owned(), source })
+    if left == Left::Open && !has_log {
+        return Err(OpenError::LogGone { path: path.to_owned() });
     }
+    Ok(())
+}
 
-    fn write(&mut self, state: &str) -> io::Result<()> {
-        self.locked.rewind()?;
-        let text = format!("{}\n{state}\n", std::process::id());
-        self.locked.write_all(text.as_bytes())?;
-        // What stood there before may have been longer; it is cut off last, so that the file is never empty.
-        self.locked.set_len(u64::try_from(text.len()).unwrap_or(0))
+/// What is still to be looked through once the database is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unseen {
+    /// Nothing.
+    Nothing,
+    /// The whole of it: it is large.
+    Everything,
+}
+
+/// Looks through a database that was not closed.
+pub(super) fn look_through_unclosed(connection: &Connection, path: &Path, left: Left) -> Result<Unseen, OpenError> {
+    if left == Left::Closed {
+        return Ok(Unseen::Nothing);
+    }
+    if path.metadata().is_ok_and(|metadata| metadata.len() > LOOKED_THROUGH_FIRST_MAX) {
+        return Ok(Unseen::Everything);
+    }
+    match damage(connection) {
+        Ok(None) => Ok(Unseen::Nothing),
+        Ok(Some(reason)) => Err(OpenError::Damaged { path: path.to_owned(), reason }),
+        Err(error) => Err(failure(path, Left::Open, error)),
+    }
+}
+
+/// What SQLite finds wrong with the database at a quick look, if anything.
+pub(super) fn damage(connection: &Connection) -> rusqlite::Result<Option<Box<str>>> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok((found != "ok").then(|| found.into()))
+}
+
+/// What it means that SQLite cannot work with the file.
+fn failure(path: &Path, left: Left, source: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::InUse { path, pid: None },
+        Some(ErrorCode::NotADatabase) if left == Left::Never => OpenError::NotOurs { path },
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            OpenError::Damaged { path, reason: source.to_string().into() }
+        }
+        Some(_) | None => OpenError::Database { path, source },
     }
 }
 
 /// Opens a file that only its owner may read, making it where it is missing.
-fn private_file(path: &Path) -> io::Result<File> {
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 /// Opens the writing connection, and brings the database to the newest schema.
-pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+pub(super) fn open_writer(path: &Path, left: Left) -> Result<Connection, OpenError> {
     if rusqlite::version_number() < SQLITE_MIN {
         return Err(OpenError::SqliteTooOld { found: rusqlite::version() });
     }
     // SQLite would make it readable to everybody. The files that it puts beside it copy this one's mode.
     private_file(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
-    let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            OpenError::InUse { path: path.to_owned(), pid: None }
-        }
-        Some(ErrorCode::NotADatabase) => OpenError::NotOurs { path: path.to_owned() },
-        Some(_) | None => OpenError::Database { path: path.to_owned(), source },
-    };
+    let failed = |source| failure(path, left, source);
     let mut connection = connect(path).map_err(failed)?;
-    check_ours(&connection, path, failed)?;
+    check_ours(&connection, path, left, failed)?;
     set_for_writing(&connection).map_err(failed)?;
     migrate(&mut connection, path, failed)?;
     Ok(connection)
@@ -222,7 +321,7 @@ pub(super) fn unreadable(path: &Path, fault: Fault) -> OpenError {
     OpenError::Unreadable { path: path.to_owned(), source: fault.into() }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags_and_vfs(path, flags, c"unix-excl")?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -234,13 +333,18 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 fn check_ours(
     connection: &Connection,
     path: &Path,
+    left: Left,
     failed: impl Fn(rusqlite::Error) -> OpenError,
 ) -> Result<(), OpenError> {
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(&failed)?;
     let n_tables: u32 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(&failed)?;
     let is_new = application == 0 && n_tables == 0;
-    if is_new || application == APPLICATION_ID { Ok(()) } else { Err(OpenError::NotOurs { path: path.to_owned() }) }
+    match left {
+        Left::Open | Left::Closed if is_new => Err(OpenError::Gone { path: path.to_owned() }),
+        Left::Never | Left::Open | Left::Closed if is_new || application == APPLICATION_ID => Ok(()),
+        Left::Never | Left::Open | Left::Closed => Err(OpenError::NotOurs { path: path.to_owned() }),
+    }
 }
 
 fn set_for_writing(connection: &Connection) -> rusqlite::Result<()> {
@@ -256,6 +360,11 @@ fn set_for_writing(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "wal_autocheckpoint", 0)
 }
 
+/// The newest schema that this callout knows.
+pub(super) fn schema_known() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
 fn migrate(
     connection: &mut Connection,
     path: &Path,
@@ -263,7 +372,7 @@ fn migrate(
 ) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
     let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&failed)?;
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let known = schema_known();
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }

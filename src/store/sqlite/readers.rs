@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::store::Error;
 
-use super::fault::{Fault, Refusal};
+use super::fault::{Fault, Reach, Refusal};
 use super::writer::Shared;
 
 /// How many reads run at a time.
@@ -53,6 +53,11 @@ impl Readers {
             // Before the place, so that whoever is let in finds it.
             drop(lent);
             drop(place);
+            if let Err(fault) = &answer
+                && fault.reach() == Reach::Store
+            {
+                shared.fail(Refusal::DiskFailed, &"the database could not be read");
+            }
             answer.map_err(Error::from)
         });
         match answer.await {

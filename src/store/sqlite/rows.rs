@@ -25,6 +25,10 @@ const COLUMNS: &str = "a.number, a.id, a.plan, a.record, s.version, s.record";
 const ARMED: &str = "SELECT id, wake_at, sending FROM states INDEXED BY armed \
                      WHERE wake_at IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
 
+/// As [`ARMED`], for those that are late.
+const OVERDUE: &str = "SELECT id, wake_at, sending FROM states INDEXED BY armed \
+                       WHERE wake_at IS NOT NULL AND id > ?1 AND wake_at < ?3 ORDER BY id LIMIT ?2";
+
 /// A row that should be there is not, or a value is outside of what it can be.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum Nonsense {
@@ -123,13 +127,29 @@ pub(super) fn claimed(connection: &Connection, plans: &Plans, key: &ClaimKey) ->
 
 pub(super) fn armed(connection: &Connection, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Fault> {
     let mut statement = connection.prepare_cached(ARMED)?;
-    // An empty blob stands before every id.
-    let after = after.map_or_else(Vec::new, |after| id_bytes(after).to_vec());
-    let rows = statement.query_map(params![after, signed(limit)], |row| {
-        let id = AlertId::from_bits(u128::from_be_bytes(row.get(0)?));
-        Ok(Armed { id, wake_at: Timestamp::from_millis(row.get(1)?), sending: row.get(2)? })
-    })?;
+    let rows = statement.query_map(params![bytes_after(after), signed(limit)], armed_of)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn overdue(
+    connection: &Connection,
+    before: Timestamp,
+    after: Option<AlertId>,
+    limit: usize,
+) -> Result<Vec<Armed>, Fault> {
+    let mut statement = connection.prepare_cached(OVERDUE)?;
+    let rows = statement.query_map(params![bytes_after(after), signed(limit), before.as_millis()], armed_of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// An empty blob stands before every id.
+fn bytes_after(after: Option<AlertId>) -> Vec<u8> {
+    after.map_or_else(Vec::new, |after| id_bytes(after).to_vec())
+}
+
+fn armed_of(row: &Row<'_>) -> rusqlite::Result<Armed> {
+    let id = AlertId::from_bits(u128::from_be_bytes(row.get(0)?));
+    Ok(Armed { id, wake_at: Timestamp::from_millis(row.get(1)?), sending: row.get(2)? })
 }
 
 /// The alerts of a page. One that means nothing is left out, loudly, so that it hides no other.
@@ -318,7 +338,7 @@ mod tests {
     #[test]
     fn no_question_looks_at_more_rows_than_it_answers_with() {
         let directory = tempfile::tempdir().unwrap();
-        let connection = opening::open_writer(&directory.path().join("callout.db")).unwrap();
+        let connection = opening::open_writer(&directory.path().join("callout.db"), opening::Left::Never).unwrap();
         assert_eq!(plan_of(&connection, ARMED), "SEARCH states USING COVERING INDEX armed (id>?)");
         let of_a_key = plan_of(&connection, OF_A_KEY);
         assert!(
@@ -326,6 +346,7 @@ mod tests {
             "{of_a_key}"
         );
         assert!(!of_a_key.contains("SCAN"), "{of_a_key}");
+        assert_eq!(plan_of(&connection, OVERDUE), "SEARCH states USING COVERING INDEX armed (id>?)");
         let statuses =
             [StatusFilter::Escalating, StatusFilter::Acknowledged, StatusFilter::Exhausted, StatusFilter::Resolved];
         for status in statuses.map(Some).into_iter().chain([None]) {

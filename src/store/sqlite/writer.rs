@@ -17,14 +17,16 @@ use std::thread::{self, JoinHandle};
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::store::Error;
 
 use super::checkpoint::Checkpointer;
 use super::fault::{Fault, Reach, Refusal, reach_of_failed_sync};
 use super::live::Live;
-use super::opening::Ownership;
+use super::opening::{Left, Ownership};
 use super::plans::Plans;
+use super::room::Room;
 
 /// The most deeds that wait; more are refused at once, so that whoever asks can say "try again".
 pub(super) const QUEUE_MAX: usize = 10_000;
@@ -39,13 +41,49 @@ const BATCH_MAX: usize = 512;
 pub(super) struct Shared {
     pub(super) live: Live,
     pub(super) plans: Plans,
+    pub(super) room: Room,
     /// Set once the disk has failed.
     failed: OnceLock<Refusal>,
+    has_failed: CancellationToken,
+    /// How many copies are being made; each reads for long.
+    n_copying: AtomicUsize,
+}
+
+/// Lasts as long as a copy is being made.
+pub(super) struct Copying<'a>(&'a Shared);
+
+impl Drop for Copying<'_> {
+    fn drop(&mut self) {
+        self.0.n_copying.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
-        Self { live: Live::new(), plans: Plans::default(), failed: OnceLock::new() }
+    pub(super) fn new(room: Room) -> Self {
+        Self {
+            live: Live::new(),
+            plans: Plans::default(),
+            room,
+            failed: OnceLock::new(),
+            has_failed: CancellationToken::new(),
+            n_copying: AtomicUsize::new(0),
+        }
+    }
+
+    /// A copy is being made until what is returned is dropped.
+    pub(super) fn copying(&self) -> Copying<'_> {
+        self.n_copying.fetch_add(1, Ordering::Relaxed);
+        Copying(self)
+    }
+
+    /// Whether somebody reads for so long that the log cannot be begun anew.
+    pub(super) fn is_copying(&self) -> bool {
+        self.n_copying.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns once nothing can be promised any more.
+    pub(super) async fn until_failed(&self) {
+        self.has_failed.cancelled().await;
     }
 
     /// Says why nothing can be promised any more, if that is so.
@@ -53,10 +91,11 @@ impl Shared {
         self.failed.get().map_or(Ok(()), |refusal| Err((*refusal).into()))
     }
 
-    /// Ends all promises: the disk has failed.
-    pub(super) fn fail(&self, error: &rusqlite::Error) {
-        if self.failed.set(Refusal::DiskFailed).is_ok() {
-            tracing::error!(%error, "the disk failed while the database was written; nothing is accepted any more");
+    /// Ends all promises.
+    pub(super) fn fail(&self, refusal: Refusal, error: &dyn std::fmt::Display) {
+        if self.failed.set(refusal).is_ok() {
+            tracing::error!(%error, "{refusal}; nothing is accepted any more");
+            self.has_failed.cancel();
         }
     }
 }
@@ -172,7 +211,7 @@ impl Writer {
             n_bytes: Arc::clone(&n_bytes),
             n_parked: None,
             plans_in_use: None,
-            _ownership: ownership,
+            ownership,
         };
         let thread = thread::Builder::new().name("callout-writer".to_owned()).spawn(move || desk.work())?;
         Ok(Self { queue: Mutex::new(Some(queue)), n_bytes, thread: Mutex::new(Some(thread)) })
@@ -223,6 +262,13 @@ impl Drop for Writer {
     }
 }
 
+/// Whether a batch that found no room may be tried once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tries {
+    Left,
+    Used,
+}
+
 /// Where the thread sits.
 struct Desk {
     connection: Connection,
@@ -232,7 +278,7 @@ struct Desk {
     n_bytes: Arc<AtomicUsize>,
     n_parked: Option<usize>,
     plans_in_use: Option<HashSet<i64>>,
-    _ownership: Ownership,
+    ownership: Ownership,
 }
 
 impl Desk {
@@ -241,18 +287,33 @@ impl Desk {
             let mut batch = vec![first];
             batch.extend(self.waiting.try_iter().take(BATCH_MAX - 1));
             let n_deeds = batch.len();
-            self.carry_out(batch);
+            self.carry_out(batch, Tries::Left);
             self.checkpointer.after(n_deeds, &self.connection, &self.shared);
         }
-        self.checkpointer.finish(&self.connection, &self.shared);
+        let is_whole = self.checkpointer.finish(&self.connection, &self.shared);
+        if is_whole && let Err(error) = self.ownership.mark(Left::Closed) {
+            tracing::warn!(%error, "could not write down that the database was closed; it is looked through at the next start");
+        }
     }
 
-    fn carry_out(&mut self, mut batch: Vec<Box<dyn AnyErrand>>) {
+    fn carry_out(&mut self, mut batch: Vec<Box<dyn AnyErrand>>, tries: Tries) {
         match self.commit(&mut batch) {
             Ok(()) => self.answer(batch),
             Err((_, Reach::Command)) if batch.len() > 1 => {
                 for errand in batch {
-                    self.carry_out(vec![errand]);
+                    self.carry_out(vec![errand], tries);
+                }
+            }
+            Err((_, Reach::Room)) if tries == Tries::Left => {
+                self.shared.room.run_out();
+                // What stands in the log already goes where it belongs, so that the log has room again.
+                Checkpointer::make_room(&self.connection, &self.shared);
+                self.carry_out(batch, Tries::Used);
+            }
+            // One of them may fit where all of them do not.
+            Err((_, Reach::Room)) if batch.len() > 1 => {
+                for errand in batch {
+                    self.carry_out(vec![errand], Tries::Used);
                 }
             }
             Err((error, _)) => self.refuse(batch, &error),
@@ -275,6 +336,9 @@ impl Desk {
                 // What was learnt from a row of this transaction is taken back with it.
                 self.shared.plans.forget();
                 let reach = fault.reach();
+                if reach == Reach::Store {
+                    self.shared.fail(Refusal::DiskFailed, &"a statement met an I/O error");
+                }
                 return Err((fault.into(), reach));
             }
         }
@@ -283,7 +347,7 @@ impl Desk {
             self.shared.plans.forget();
             let reach = reach_of_failed_sync(&error);
             if reach == Reach::Store {
-                self.shared.fail(&error);
+                self.shared.fail(Refusal::DiskFailed, &error);
             }
             return Err((Fault::from(error).into(), reach));
         }
@@ -322,9 +386,13 @@ mod tests {
     use crate::store::sqlite::opening;
     use crate::timestamp::Timestamp;
 
+    fn shared_of(path: &Path) -> Shared {
+        Shared::new(Room::beside(path))
+    }
+
     fn start(path: &Path, shared: &Arc<Shared>, set: impl FnOnce(&Connection)) -> Writer {
         let ownership = Ownership::take(path).unwrap();
-        let connection = opening::open_writer(path).unwrap();
+        let connection = opening::open_writer(path, Left::Never).unwrap();
         set(&connection);
         let checkpoints = opening::open_checkpointer(path).unwrap();
         let checkpointer = Checkpointer::start(checkpoints, Arc::clone(shared)).unwrap();
@@ -355,7 +423,7 @@ mod tests {
     async fn what_does_not_fit_the_queue_is_refused_at_once_and_the_rest_is_done() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("callout.db");
-        let writer = start(&path, &Arc::new(Shared::new()), |_| {});
+        let writer = start(&path, &Arc::new(shared_of(&path)), |_| {});
         // Somebody else writes, so that the writer has to wait and the queue fills.
         let other = opening::open_checkpointer(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -390,7 +458,7 @@ mod tests {
     async fn large_records_fill_the_queue_before_many_small_ones_do() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("callout.db");
-        let writer = start(&path, &Arc::new(Shared::new()), |_| {});
+        let writer = start(&path, &Arc::new(shared_of(&path)), |_| {});
         let other = opening::open_checkpointer(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         let mut asked = Box::pin(join_all((0..6).map(|_| writer.ask(Heavy))));
@@ -404,7 +472,8 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else_is_lost() {
         let directory = tempfile::tempdir().unwrap();
-        let writer = start(&directory.path().join("callout.db"), &Arc::new(Shared::new()), |connection| {
+        let path = directory.path().join("callout.db");
+        let writer = start(&path, &Arc::new(shared_of(&path)), |connection| {
             connection.pragma_update(None, "max_page_count", 120).unwrap();
         });
         let mut n_kept = 0;
@@ -423,11 +492,11 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_failed_is_not_trusted_again() {
         let directory = tempfile::tempdir().unwrap();
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(shared_of(&directory.path().join("callout.db")));
         let writer = start(&directory.path().join("callout.db"), &shared, |_| {});
         writer.ask(Probe { at: Timestamp::EPOCH }).await.unwrap();
         let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
-        shared.fail(&rusqlite::Error::SqliteFailure(failure, None));
+        shared.fail(Refusal::DiskFailed, &rusqlite::Error::SqliteFailure(failure, None));
         let error = writer.ask(Probe { at: Timestamp::EPOCH }).await.unwrap_err();
         assert_eq!(refusal(&error), Some(Refusal::DiskFailed), "{error:?}");
         assert!(shared.check().is_err());
