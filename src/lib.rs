@@ -36,6 +36,7 @@ pub mod heartbeat;
 pub mod http;
 pub mod id;
 pub mod incoming;
+pub mod integrations;
 pub mod link;
 pub mod metrics;
 pub mod outgoing;

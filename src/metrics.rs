@@ -30,6 +30,7 @@ pub struct Metrics {
     quarantined: Gauge,
     audit_found: Counter<u64, AtomicU64>,
     disk_free: Gauge,
+    integrations: Family<Vec<(&'static str, String)>, Counter>,
 }
 
 impl Metrics {
@@ -68,6 +69,9 @@ impl Metrics {
         );
         let disk_free = Gauge::default();
         registry.register("disk_free_bytes", "Room on the disk of the database", disk_free.clone());
+        let integrations = Family::<Vec<(&'static str, String)>, Counter>::default();
+        let help = "Requests of other tools by integration and outcome";
+        registry.register("integration_requests", help, integrations.clone());
         Self {
             registry,
             alerts,
@@ -84,6 +88,7 @@ impl Metrics {
             quarantined,
             audit_found,
             disk_free,
+            integrations,
         }
     }
 
@@ -115,6 +120,13 @@ impl Metrics {
     /// An alarm was raised.
     pub fn alarm(&self, alarm: &'static str) {
         self.alarms.get_or_create(&vec![("alarm", alarm)]).inc();
+    }
+
+    /// A request of another tool was answered. The integration is one that the configuration names; it is
+    /// empty where no valid key came.
+    pub fn integration(&self, name: &str, outcome: &'static str) {
+        let labels = vec![("integration", name.to_owned()), ("outcome", outcome.to_owned())];
+        self.integrations.get_or_create(&labels).inc();
     }
 
     /// Work on an alert failed inside callout.

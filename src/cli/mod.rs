@@ -58,7 +58,7 @@ enum Command {
     /// Watch an escalation from beginning to end; needs nothing.
     Demo(demo::DemoArguments),
     /// Read a configuration: say what is wrong, or who would be called when.
-    Check(ConfigArguments),
+    Check(check::CheckArguments),
     /// Raise an alert.
     Send(client::SendArguments),
     /// List alerts, newest first.

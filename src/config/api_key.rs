@@ -142,18 +142,23 @@ impl ApiKey {
 
 /// A key that callers send, at a service that listens at `listen`.
 pub(super) fn api_key(given: Given<'_>, listen: SocketAddr, report: &mut Report) -> Option<Secret> {
+    key(given, "the API key", listen, report)
+}
+
+/// As [`api_key`], for a key that people know as `name`.
+pub(super) fn key(given: Given<'_>, name: &str, listen: SocketAddr, report: &mut Report) -> Option<Secret> {
     let key = given.text.trim();
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         let hint = "letters, digits and punctuation without spaces, as in an HTTP header";
-        report.error_with_hint(given.place, "the API key cannot be sent as a bearer token", Some(hint.into()));
+        report.error_with_hint(given.place, format!("{name} cannot be sent as a bearer token"), Some(hint.into()));
         return None;
     }
     if key.len() > API_KEY_CHARS_MAX {
-        report.error(given.place, format!("the API key has {} characters; {API_KEY_CHARS_MAX} is the most", key.len()));
+        report.error(given.place, format!("{name} has {} characters; {API_KEY_CHARS_MAX} is the most", key.len()));
         return None;
     }
     if key.len() < API_KEY_CHARS_ADVISED {
-        let message = format!("the API key has {} characters", key.len());
+        let message = format!("{name} has {} characters", key.len());
         if listen.ip().is_loopback() {
             let hint = format!("{API_KEY_CHARS_ADVISED} or more keep others from guessing it");
             report.warning(given.place, message, hint);

@@ -13,6 +13,7 @@ use super::callback;
 use super::channel::ChannelRules;
 use super::credential::{self, ReadFile};
 use super::environment::{Override, Overrides};
+use super::integration;
 use super::keeping;
 use super::mail;
 use super::messenger;
@@ -129,12 +130,15 @@ impl Draft<'_> {
         self.warn_of_free_text(&users, &manner, policies.as_ref(), report);
         let messenger = vonage.as_ref().and_then(|vonage| vonage.messenger.as_ref());
         self.warn_of_messengers_window(&users, messenger, report);
+        let integrations = self.top.list("integrations", report);
+        let integrations = integration::read(integrations, policies.as_ref(), &server, report);
         let config = Config {
             server,
             store,
             vonage: vonage?,
             retention,
             policies: policies?,
+            integrations,
             smtp,
             alarm_recipients,
             callbacks,

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | bytes to a tree of texts with places, `${NAME}` replaced | `tree`, `environment` |
 //! | the keys of a form to a draft | `tutorial`, `native`, through `section` |
-//! | the draft to a [`Config`] | `draft`, with the rules of `setting`, `credential`, `api_key`, `callback`, `mail`, `sender`, [`channel`], `user`, `policy`, `wording` and `messenger` |
+//! | the draft to a [`Config`] | `draft`, with the rules of `setting`, `credential`, `api_key`, `callback`, `integration`, `mail`, `sender`, [`channel`], `user`, `policy`, `wording` and `messenger` |
 //!
 //! [`load`] can be called again and again, on SIGHUP for example: it changes nothing but answers.
 //! Nothing here opens a store, resolves a name, listens or logs.
@@ -19,6 +19,7 @@ pub mod channel;
 mod credential;
 mod draft;
 mod environment;
+mod integration;
 mod keeping;
 mod mail;
 mod messenger;
@@ -54,6 +55,7 @@ pub use callback::{
 };
 pub use credential::{KEY_BYTES_MAX, ReadFile, SIGNATURE_SECRET_CHARS_ADVISED};
 pub use environment::{Environment, Flags, Overrides};
+pub use integration::{INTEGRATION_NAME_CHARS_MAX, INTEGRATIONS_MAX, Integration};
 pub use keeping::{
     BACKUP_EVERY_DEFAULT, BACKUP_KEEP_DEFAULT, BACKUP_KEEP_MAX, Backup, HEARTBEAT_EVERY_DEFAULT, Heartbeat,
 };
@@ -99,6 +101,8 @@ pub struct Config {
     pub heartbeat: Option<Heartbeat>,
     /// Who is called.
     pub policies: Policies,
+    /// Which tools may raise alerts.
+    pub integrations: Vec<Integration>,
     /// The server that mail is handed to.
     pub smtp: Option<Smtp>,
     /// Who is mailed alarms.

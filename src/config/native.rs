@@ -12,7 +12,7 @@ use super::sender::{Form, SenderKey};
 use super::tree::{Node, Value};
 use crate::escalation::Backend;
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "server",
     "store",
     "retention",
@@ -21,6 +21,7 @@ const KEYS: [&str; 15] = [
     "vonage",
     "users",
     "policies",
+    "integrations",
     "text",
     "whatsapp_template",
     "confirm",

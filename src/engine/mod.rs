@@ -9,6 +9,7 @@
 
 mod apply;
 mod courtesies;
+mod keyed;
 mod outage;
 mod perform;
 mod raise;
@@ -45,6 +46,7 @@ use crate::store::{self, Page, Store};
 use crate::timestamp::Timestamp;
 
 pub use apply::{Applied, Request};
+pub use keyed::ALERTS_OF_A_KEY_MAX;
 pub use raise::{NewAlert, Raising};
 pub use receive::Received;
 pub use turns::IN_FLIGHT_MAX;

@@ -10,6 +10,7 @@ mod deliveries;
 mod events;
 mod extract;
 mod health;
+mod integrations;
 mod listen;
 mod new_alert;
 mod pace;
@@ -35,8 +36,8 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::config::Policies;
 use crate::config::channel::ChannelRules;
+use crate::config::{Integration, Policies};
 use crate::engine::Engine;
 use crate::outgoing::Callbacks;
 use crate::vonage::SignatureSecret;
@@ -49,6 +50,7 @@ pub use dashboard::{
     FORM_BYTES_MAX, LIVE_EVERY, LIVE_LIFETIME, LIVE_LOOK_AGAIN, LIVE_STREAMS_MAX, SESSION_BYTES_MAX, SESSION_LIFETIME,
 };
 pub use extract::{ALERT_BODY_MAX, WEBHOOK_BODY_MAX};
+pub use integrations::{COMMITS_AT_ONCE_MAX, INTEGRATION_BODY_MAX, LATE_REPEAT_MAX, dedup_key};
 pub use listen::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADER_TIMEOUT, Limits, REQUEST_TIMEOUT, UNREAD_TIMEOUT};
 pub use new_alert::{DEDUP_KEY_CHARS_MAX, LINK_CHARS_MAX, MESSAGE_CHARS_MAX, SOURCE_CHARS_MAX};
 
@@ -76,6 +78,8 @@ struct Shared {
 pub struct Settings {
     /// Who may be called.
     pub policies: Policies,
+    /// Which tools may raise alerts.
+    pub integrations: Vec<Arc<Integration>>,
     /// The rules for users that are posted with an alert.
     pub channel_rules: ChannelRules,
     /// The keys of the API.
@@ -169,6 +173,7 @@ fn router(app: App, limits: Limits) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route(BACKUP_PATH, get(backup::send))
+        .merge(integrations::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_key))

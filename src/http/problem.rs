@@ -97,6 +97,24 @@ impl Problem {
             .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"callout\"")
     }
 
+    /// No valid key of the integration came with the request.
+    pub(super) fn wrong_integration_key() -> Self {
+        let detail = "Send the integration's key as bearer token, as password, as ?key= or at the end of the path.";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "The integration's key is needed", detail)
+            .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"callout\"")
+    }
+
+    /// A tool's request cannot be understood at all.
+    pub(super) fn not_understood(reasons: &[String]) -> Self {
+        let detail = reasons.join("; ");
+        Self::new(StatusCode::BAD_REQUEST, "not-understood", "The request cannot be understood", detail)
+    }
+
+    /// Its status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
     /// The key that came with the request may not do what is asked for.
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "The API key may not do this", detail)

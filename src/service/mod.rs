@@ -387,6 +387,7 @@ fn http_settings(config: &Config, api_key: Option<&Secret>) -> Result<http::Sett
     let keys = api_key.map(ApiKey::the_one).into_iter().chain(config.server.api_keys.iter().cloned());
     Ok(http::Settings {
         policies: config.policies.clone(),
+        integrations: config.integrations.iter().cloned().map(Arc::new).collect(),
         channel_rules: config.channel_rules(),
         keys: Arc::new(Keys::new(keys)),
         signature_secrets: secrets.map(|secret| SignatureSecret::new(secret.reveal())).collect::<Result<_, _>>()?,

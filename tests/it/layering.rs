@@ -35,6 +35,7 @@ const TABLE: [Row; 27] = [
     Row { module: "alarm", may_use: &["timestamp", "id", "metrics"] },
     Row { module: "sender", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "incoming", may_use: &["timestamp", "id", "contact", "escalation"] },
+    Row { module: "integrations", may_use: &["timestamp", "hash", "escalation"] },
     Row { module: "callback", may_use: &["timestamp", "id", "contact", "hash", "escalation"] },
     Row { module: "target", may_use: &[] },
     Row {
@@ -43,7 +44,7 @@ const TABLE: [Row; 27] = [
     },
     Row {
         module: "config",
-        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "callback", "target"],
+        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "callback", "target", "integrations"],
     },
     Row {
         module: "vonage",
@@ -78,6 +79,7 @@ const TABLE: [Row; 27] = [
             "clock",
             "incoming",
             "store",
+            "integrations",
             "config",
             "vonage",
             "engine",
@@ -119,7 +121,7 @@ const WIRING: [&str; 4] = ["service", "cli", "lib", "main"];
 const HIDDEN: [(&str, &str); 3] = [("store", "memory"), ("store", "sqlite"), ("store", "postgres")];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("rusqlite", &["store"]),
     ("reqwest", &["vonage", "outgoing", "sandbox", "heartbeat", "cli"]),
     ("axum", &["http", "sandbox"]),
@@ -127,6 +129,7 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("axum_server", &["http", "sandbox"]),
     ("tower_http", &["http", "sandbox"]),
     ("maud", &["http"]),
+    ("minijinja", &["integrations"]),
     ("clap", &["cli", "main"]),
     ("granit_parser", &["config"]),
     ("serde_saphyr", &["sandbox"]),

@@ -32,6 +32,7 @@ mod http_errors;
 mod http_events;
 mod http_fields;
 mod http_health;
+mod http_integrations;
 mod http_links;
 mod http_once;
 mod http_pages;

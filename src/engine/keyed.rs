@@ -1,0 +1,44 @@
+//! Alerts by what other tools call their problems.
+
+use std::sync::Arc;
+
+use crate::escalation::{Alert, Event, Ignored};
+use crate::id::{AlertId, AlertNumber};
+
+use super::apply::{Applied, Request};
+use super::{Engine, Error};
+
+/// The most alerts of one dedup key that are looked at: one is open, and the others are exhausted.
+pub const ALERTS_OF_A_KEY_MAX: usize = 100;
+
+impl Engine {
+    /// The alerts with this dedup key that are not resolved, newest first.
+    pub async fn alerts_of(&self, dedup_key: &str) -> Result<Vec<Arc<Alert>>, Error> {
+        let mut alerts = Vec::new();
+        for id in self.0.store.find_key(dedup_key, ALERTS_OF_A_KEY_MAX).await? {
+            alerts.extend(self.0.store.get(id).await?.map(|stored| stored.alert));
+        }
+        Ok(alerts)
+    }
+
+    /// The alert with this number.
+    pub async fn numbered(&self, number: AlertNumber) -> Result<Arc<Alert>, Error> {
+        let id = self.0.store.find_number(number).await?.ok_or(Error::NoSuchAlert)?;
+        self.alert(id).await
+    }
+
+    /// As [`Engine::resolve`], and the request is remembered with it.
+    pub async fn resolve_for(&self, id: AlertId, by: &str, request: &Request) -> Result<Arc<Alert>, Error> {
+        let event = Event::Resolve { by: by.into() };
+        match self.apply_to_the_end(id, event, Some(request.clone())).await? {
+            // The key was used for another alert; this one must end all the same.
+            Applied::Replayed(_) => self.resolve(id, by).await,
+            applied @ (Applied::Moved(_) | Applied::Stayed(..)) => applied.or_harmless(Ignored::AlreadyResolved),
+        }
+    }
+
+    /// The alert as it stood when this request changed it, if it did.
+    pub async fn changed_by(&self, request: &Request) -> Result<Option<Arc<Alert>>, Error> {
+        Ok(self.0.store.claimed(&request.key).await?.map(|replay| replay.alert))
+    }
+}

@@ -1,0 +1,110 @@
+//! `PagerDuty`'s Events API on its own paths, with its own answers, so that its senders need another host only.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::config::Integration;
+use crate::integrations::{Kind, Unreadable, pagerduty};
+
+use super::super::App;
+use super::take::Tally;
+use super::{Refusal, fits, opened_by, refused, whole};
+use crate::http::problem::Problem;
+
+pub(super) async fn enqueue(State(app): State<App>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match whole(&parts, body).await {
+        Ok(bytes) => enqueued(&app, &parts, &bytes, None).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// An event whose key stands in it; of this integration, or of the one that the key belongs to.
+pub(super) async fn enqueued(app: &App, parts: &Parts, bytes: &Bytes, only: Option<&Arc<Integration>>) -> Response {
+    match sender(app, parts, bytes, only) {
+        Ok(integration) => answer(bytes, super::take(app, &integration, parts, bytes).await),
+        Err(response) => *response,
+    }
+}
+
+/// Changes are no alerts: they are answered as their senders expect, and not kept.
+pub(super) async fn enqueue_change(State(app): State<App>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let bytes = match whole(&parts, body).await {
+        Ok(bytes) => bytes,
+        Err(problem) => return problem.into_response(),
+    };
+    let integration = match sender(&app, &parts, &bytes, None) {
+        Ok(integration) => integration,
+        Err(response) => return *response,
+    };
+    let checked = crate::integrations::json(&bytes).and_then(|body| pagerduty::check_change(&body));
+    match checked {
+        Ok(()) => {
+            app.engine().metrics().integration(&integration.name, "accepted");
+            let said = json!({ "status": "success", "message": "Change event processed" });
+            super::json(StatusCode::ACCEPTED, said)
+        }
+        Err(unreadable) => invalid(StatusCode::BAD_REQUEST, &super::not_understood(&app, &integration, unreadable)),
+    }
+}
+
+/// Whose key the event carries.
+fn sender(
+    app: &App,
+    parts: &Parts,
+    bytes: &Bytes,
+    only: Option<&Arc<Integration>>,
+) -> Result<Arc<Integration>, Box<Response>> {
+    let told_to_wait_or = |response: Response| {
+        let problem = refused(app, parts, Problem::wrong_integration_key());
+        Box::new(if problem.status() == StatusCode::TOO_MANY_REQUESTS { problem.into_response() } else { response })
+    };
+    let body = crate::integrations::json(bytes)
+        .map_err(|unreadable| told_to_wait_or(invalid(StatusCode::BAD_REQUEST, &unreadable)))?;
+    let Some(key) = pagerduty::routing_key(&body) else {
+        let name = if pagerduty::is_first_version(&body) { "service_key" } else { "routing_key" };
+        let unreadable = Unreadable { reasons: vec![format!("'{name}' is missing or blank")] };
+        return Err(told_to_wait_or(invalid(StatusCode::BAD_REQUEST, &unreadable)));
+    };
+    let keys = [key.to_owned()];
+    let found = match only {
+        Some(integration) => fits(integration, &keys).then(|| Arc::clone(integration)),
+        None => opened_by(app, Kind::Pagerduty, &keys),
+    };
+    found.ok_or_else(|| {
+        let unreadable = Unreadable { reasons: vec!["'routing_key' is not that of an integration".to_owned()] };
+        let mut response = invalid(StatusCode::UNAUTHORIZED, &unreadable);
+        let challenge = HeaderValue::from_static("Bearer realm=\"callout\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        told_to_wait_or(response)
+    })
+}
+
+/// `PagerDuty`'s answer.
+pub(super) fn answer(bytes: &Bytes, taken: Result<Tally, Refusal>) -> Response {
+    let tally = match taken {
+        Ok(tally) => tally,
+        Err(Refusal::Unreadable(unreadable)) => return invalid(StatusCode::BAD_REQUEST, &unreadable),
+        Err(Refusal::Other(problem)) => return problem.into_response(),
+    };
+    let body = crate::integrations::json(bytes).unwrap_or(Value::Null);
+    let is_first_version = pagerduty::is_first_version(&body);
+    let name = if is_first_version { "incident_key" } else { "dedup_key" };
+    let given = body.get(name).filter(|key| !key.is_null()).cloned();
+    // Whoever gave none must know by what to acknowledge and resolve it.
+    let key = given.or_else(|| Some(tally.alert()?.id().to_string().into()));
+    let said = json!({ "status": "success", "message": "Event processed", name: key });
+    super::json(if is_first_version { StatusCode::OK } else { StatusCode::ACCEPTED }, said)
+}
+
+fn invalid(status: StatusCode, unreadable: &Unreadable) -> Response {
+    let said = json!({ "status": "invalid event", "message": "Event object is invalid", "errors": unreadable.reasons });
+    super::json(status, said)
+}
