@@ -110,11 +110,6 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "not-understood", "The request cannot be understood", detail)
     }
 
-    /// Its status.
-    pub(super) fn status(&self) -> StatusCode {
-        self.0.status
-    }
-
     /// The key that came with the request may not do what is asked for.
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "The API key may not do this", detail)

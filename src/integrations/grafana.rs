@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(seal.check(headers(&[(name, OVER_BODY)]), b"{}"), Err(SealError::Wrong));
         assert_eq!(seal.check(headers(&[(name, OVER_TIME_AND_BODY)]), BODY), Err(SealError::Wrong));
         assert_eq!(seal.check(headers(&[]), BODY), Err(SealError::Missing));
-        for nonsense in ["", "8", "zz", "8ä", &OVER_BODY[..62]] {
+        for nonsense in ["", "8", "zz", "8ä", OVER_BODY.trim_end_matches("04")] {
             assert_eq!(seal.check(headers(&[(name, nonsense)]), BODY), Err(SealError::Wrong), "{nonsense}");
         }
         assert!(!format!("{seal:?}").contains(SECRET));

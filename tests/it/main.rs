@@ -48,6 +48,7 @@ mod oracle_itself;
 mod planted_bugs;
 mod process;
 mod readme;
+mod real_tools;
 mod records;
 mod restart;
 mod retention;

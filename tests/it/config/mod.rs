@@ -5,6 +5,7 @@
 mod ad_hoc;
 mod api_keys;
 mod forms;
+mod integrations;
 mod outgoing;
 mod outside;
 mod problems;
