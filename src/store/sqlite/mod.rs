@@ -82,8 +82,9 @@ impl SqliteStore {
         let ownership = Ownership::take(path)?;
         let left = ownership.left();
         opening::refuse_losses(path, left)?;
+        let has_no_log = opening::has_no_log(path);
         let connection = opening::open_writer(path, left)?;
-        let unseen = opening::look_through_unclosed(&connection, path, left)?;
+        let unseen = opening::look_through_unclosed(&connection, path, left, has_no_log)?;
         let readers = (0..N_READERS).map(|_| opening::open_reader(path)).collect::<Result<_, _>>()?;
         let newest = rows::newest_number(&connection).map_err(|fault| opening::unreadable(path, fault))?;
         ownership.mark(opening::Left::Open)?;

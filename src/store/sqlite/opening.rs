@@ -162,8 +162,9 @@ impl Left {
     fn of(word: Option<&str>) -> Self {
         match word {
             Some("open") => Self::Open,
-            Some("closed") => Self::Closed,
-            Some(_) | None => Self::Never,
+            // Another word was written by another version, which had a database too.
+            Some(_) => Self::Closed,
+            None => Self::Never,
         }
     }
 }
@@ -224,11 +225,19 @@ pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
 /// The smallest page that SQLite knows; it takes a file that is shorter for an empty one.
 const PAGE_BYTES_LEAST: u64 = 512;
 
+fn n_bytes(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
+}
+
+/// Whether nothing stands in the log beside a database.
+pub(super) fn has_no_log(path: &Path) -> bool {
+    n_bytes(&beside(path, "-wal")) == 0
+}
+
 /// Refuses to begin where something has been lost: an empty database would forget alerts in silence.
 pub(super) fn refuse_losses(path: &Path, left: Left) -> Result<(), OpenError> {
-    let n_bytes = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
     let has_log = beside(path, "-wal").exists();
-    if n_bytes(path) < PAGE_BYTES_LEAST && (left != Left::Never || n_bytes(&beside(path, "-wal")) > 0) {
+    if n_bytes(path) < PAGE_BYTES_LEAST && (left != Left::Never || !has_no_log(path)) {
         return Err(OpenError::Gone { path: path.to_owned() });
     }
     if left == Left::Open && !has_log {
@@ -247,8 +256,14 @@ pub(super) enum Unseen {
 }
 
 /// Looks through a database that was not closed.
-pub(super) fn look_through_unclosed(connection: &Connection, path: &Path, left: Left) -> Result<Unseen, OpenError> {
-    if left == Left::Closed {
+pub(super) fn look_through_unclosed(
+    connection: &Connection,
+    path: &Path,
+    left: Left,
+    has_no_log: bool,
+) -> Result<Unseen, OpenError> {
+    // A log that SQLite took up belongs to a process that did not come to its end, whatever the word is.
+    if left == Left::Closed && has_no_log {
         return Ok(Unseen::Nothing);
     }
     if path.metadata().is_ok_and(|metadata| metadata.len() > LOOKED_THROUGH_FIRST_MAX) {
