@@ -867,7 +867,6 @@ impl World {
 
 /// What is worth being met at least once in a run of any size.
 pub(crate) const MARKS: &[&str] = &[
-    "a channel was given up",
     "a clock was stepped",
     "a commit had an unknown outcome",
     "a commit was lost",
