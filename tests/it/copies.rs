@@ -104,7 +104,8 @@ async fn a_database_that_was_not_closed_is_copied_with_what_its_log_holds() {
 
 #[tokio::test]
 async fn a_database_that_is_gone_or_emptied_is_never_begun_anew_in_silence() {
-    for loss in [fs::remove_file as fn(PathBuf) -> std::io::Result<()>, |path: PathBuf| fs::write(path, "")] {
+    let losses: [fn(PathBuf) -> std::io::Result<()>; 2] = [fs::remove_file, |path| fs::write(path, "")];
+    for loss in losses {
         let place = Place::new();
         let store = place.open();
         keep(&store, 1).await;
