@@ -227,8 +227,9 @@ fn trouble(cause: TroubleCause, outcome: TroubleOutcome, code: Option<String>, w
 mod tests {
     use super::*;
 
-    #[test]
-    fn nothing_that_somebody_posts_can_add_a_header() {
+    // The pool of connections needs a runtime to be dropped in.
+    #[tokio::test]
+    async fn nothing_that_somebody_posts_can_add_a_header() {
         let from: lettre::Address = "callout@example.org".parse().unwrap();
         let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("localhost").build();
         let line = Line { transport, from: Mailbox::new(None, from) };

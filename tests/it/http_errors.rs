@@ -226,6 +226,8 @@ async fn while_the_store_is_unavailable_everything_that_needs_it_is_503_and_says
     let link = callout.vonage.nth(1).await.link();
     let path = path_of(&alert);
     store.fail_everything();
+    // The newest proof that the store keeps something has served its time.
+    callout.clock.advance(callout::engine::READY_KEPT);
     let action = |name: &str| format!("{path}/{name}");
     let body = json!({ "message": "x" });
     let answers = [
