@@ -237,7 +237,8 @@ pub(super) fn has_no_log(path: &Path) -> bool {
 /// Refuses to begin where something has been lost: an empty database would forget alerts in silence.
 pub(super) fn refuse_losses(path: &Path, left: Left) -> Result<(), OpenError> {
     let has_log = beside(path, "-wal").exists();
-    if n_bytes(path) < PAGE_BYTES_LEAST && (left != Left::Never || !has_no_log(path)) {
+    // Before it has been in use for the first time, a power cut may leave a log and no database: it held nothing.
+    if n_bytes(path) < PAGE_BYTES_LEAST && left != Left::Never {
         return Err(OpenError::Gone { path: path.to_owned() });
     }
     if left == Left::Open && !has_log {

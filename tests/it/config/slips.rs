@@ -52,7 +52,7 @@ const KEYS: &[Slip] = &[
         "store:",
         "databaze: x\nstore:",
         &[
-            "3:1: `databaze` is not a key of the file (its keys are server, store, retention, backup, heartbeat, vonage, users, policies, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
+            "3:1: `databaze` is not a key of the file (its keys are server, store, retention, backup, heartbeat, vonage, users, policies, integrations, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
         ],
     ),
     (
@@ -297,7 +297,7 @@ const RELATIONS: &[Slip] = &[
         "people:\n",
         &[
             "2:1: `users` is missing (an alert needs somebody to call)",
-            "10:1: `people` is not a key of the file (its keys are server, store, retention, backup, heartbeat, vonage, users, policies, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
+            "10:1: `people` is not a key of the file (its keys are server, store, retention, backup, heartbeat, vonage, users, policies, integrations, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
         ],
     ),
 ];
@@ -431,13 +431,13 @@ const OTHER_TEXTS: &[(&str, &[&str])] = &[
     (
         "- a\n- b\n",
         &[
-            "1:1: the file must be a mapping, not a list (its keys are server, store, retention, backup, heartbeat, vonage, users, policies, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
+            "1:1: the file must be a mapping, not a list (its keys are server, store, retention, backup, heartbeat, vonage, users, policies, integrations, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
         ],
     ),
     (
         "hello\n",
         &[
-            "1:1: the file must be a mapping, not a single value (its keys are server, store, retention, backup, heartbeat, vonage, users, policies, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
+            "1:1: the file must be a mapping, not a single value (its keys are server, store, retention, backup, heartbeat, vonage, users, policies, integrations, text, whatsapp_template, confirm, callbacks, smtp and alarms)",
         ],
     ),
     (
