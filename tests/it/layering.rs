@@ -39,7 +39,18 @@ const TABLE: [Row; 27] = [
     Row { module: "target", may_use: &[] },
     Row {
         module: "store",
-        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "incoming", "callback"],
+        may_use: &[
+            "timestamp",
+            "id",
+            "contact",
+            "hash",
+            "wording",
+            "escalation",
+            "incoming",
+            "callback",
+            "clock",
+            "chance",
+        ],
     },
     Row {
         module: "config",
@@ -119,8 +130,13 @@ const WIRING: [&str; 4] = ["service", "cli", "lib", "main"];
 const HIDDEN: [(&str, &str); 3] = [("store", "memory"), ("store", "sqlite"), ("store", "postgres")];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 15] = [
     ("rusqlite", &["store"]),
+    ("tokio_postgres", &["store"]),
+    ("tokio_postgres_rustls", &["store"]),
+    ("deadpool_postgres", &["store"]),
+    ("rustls", &["store"]),
+    ("rustls_platform_verifier", &["store"]),
     ("reqwest", &["vonage", "outgoing", "sandbox", "heartbeat", "cli"]),
     ("axum", &["http", "sandbox"]),
     ("lettre", &["outgoing"]),
