@@ -36,8 +36,9 @@ impl Source {
         let ownership = Ownership::take(path)?;
         let left = ownership.left();
         opening::refuse_losses(path, left)?;
+        let has_no_log = opening::has_no_log(path);
         let connection = opening::open_writer(path, left)?;
-        opening::look_through_unclosed(&connection, path, left)?;
+        opening::look_through_unclosed(&connection, path, left, has_no_log)?;
         Ok(Self { path: path.to_owned(), connection, _ownership: ownership })
     }
 
