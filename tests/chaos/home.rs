@@ -105,6 +105,15 @@ async fn begin(mut command: Command, words: &'static str) -> (Guarded, Log, bool
     (Guarded(child), log, listens.is_ok())
 }
 
+/// Asks the stand-in for something that it refuses, and when that was for it.
+async fn same_moment(http: &reqwest::Client, sandbox: &str) -> (Timestamp, Timestamp) {
+    let refused = http.post(format!("{sandbox}/v1/messages")).body("{}").send().await.unwrap();
+    let here = system_now();
+    assert!(!refused.status().is_success());
+    let requests: Value = http.get(format!("{sandbox}/requests")).send().await.unwrap().json().await.unwrap();
+    (here, requests["requests"][0]["at"].as_str().unwrap().parse().unwrap())
+}
+
 /// The folder, the stand-in, and how callout is told to behave.
 pub(crate) struct Home {
     pub(crate) folder: TempDir,
@@ -112,6 +121,8 @@ pub(crate) struct Home {
     pub(crate) port: u16,
     pub(crate) sandbox_port: u16,
     store: String,
+    /// One moment, by our clock and by the stand-in's.
+    same_moment: (Timestamp, Timestamp),
     _sandbox: Guarded,
 }
 
@@ -130,13 +141,19 @@ pub(crate) const USERS: [(&str, &[&str]); 4] = [
     ("Maria", &["viber_service", "whatsapp"]),
     ("Joe", &["sms"]),
 ];
-const EXPIRY_SECONDS: u32 = 1;
+pub(crate) const EXPIRY_SECONDS: u32 = 1;
+
+/// The number of a user.
+pub(crate) fn number(user: &str) -> String {
+    let index = USERS.iter().position(|(name, _)| *name == user).unwrap();
+    format!("44770090000{}", index + 1)
+}
 
 fn config() -> Value {
-    let users: Vec<Value> = (1..)
-        .zip(USERS)
-        .map(|(n, (name, channels))| {
-            let number = format!("44770090000{n}");
+    let users: Vec<Value> = USERS
+        .iter()
+        .map(|(name, channels)| {
+            let number = number(name);
             let channel = |kind: &&str| json!({ "type": kind, "id_num": number, "expiry_time": EXPIRY_SECONDS });
             json!({ "name": name, "channels": channels.iter().map(channel).collect::<Vec<_>>() })
         })
@@ -187,7 +204,8 @@ impl Home {
         assert!(listens, "the sandbox does not start: {:?}", log.lock().unwrap());
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
         let store = store.unwrap_or_else(|| format!("sqlite:{}", folder.path().join("callout.db").display()));
-        Self { folder, http, port, sandbox_port, store, _sandbox: sandbox }
+        let same_moment = same_moment(&http, &format!("http://127.0.0.1:{sandbox_port}")).await;
+        Self { folder, http, port, sandbox_port, store, same_moment, _sandbox: sandbox }
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -260,6 +278,12 @@ impl Home {
         let body = json!({ "message": format!("{message}, post {n_posted}"), "policy": "quick" });
         let request = self.http.post(format!("{}/alerts", self.url())).bearer_auth(API_KEY).json(&body);
         request.send().await.ok().map(|answer| answer.status().as_u16())
+    }
+
+    /// When it was for us what it was for the stand-in then, whose time runs faster.
+    pub(crate) fn real_time(&self, there: Timestamp) -> Timestamp {
+        let (here, then) = self.same_moment;
+        here.plus(there.since(then) / SPEED)
     }
 
     /// Every alert that callout knows, in the short form.

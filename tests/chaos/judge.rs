@@ -32,6 +32,8 @@ pub(crate) struct Evidence {
 pub(crate) struct Life {
     pub(crate) begun: Timestamp,
     pub(crate) listens: Option<Timestamp>,
+    /// When it was killed, where it was and is known.
+    pub(crate) ended: Option<Timestamp>,
 }
 
 /// The judgement.

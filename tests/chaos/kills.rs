@@ -9,6 +9,7 @@ use callout::timestamp::Timestamp;
 use serde_json::Value;
 
 use crate::dice::Dice;
+use crate::history::judge_by_the_oracle;
 use crate::home::{Home, PATIENCE, Server, alone, copy_database, pause};
 use crate::judge::{Evidence, Life, Pace, judge};
 use crate::load::{Ledger, Load};
@@ -57,12 +58,16 @@ struct Tally {
 
 impl Tally {
     fn started(&mut self, server: &Server) {
-        self.lives.push(Life { begun: server.spawned, listens: Some(server.listens) });
+        self.lives.push(Life { begun: server.spawned, listens: Some(server.listens), ended: None });
         self.slowest_start = self.slowest_start.max(server.listens.since(server.spawned));
     }
 
+    fn died(&mut self) {
+        self.lives.last_mut().unwrap().ended = Some(system_now());
+    }
+
     fn died_young(&mut self, begun: Timestamp) {
-        self.lives.push(Life { begun, listens: None });
+        self.lives.push(Life { begun, listens: None, ended: None });
     }
 }
 
@@ -155,6 +160,7 @@ async fn killed_again_and_again_it_loses_nothing_and_skips_nobody() {
     for round in 0..n_kills {
         let death = Death::of_round(round, &mut dice);
         live_and_die(&home, &death, &mut tally).await;
+        tally.died();
         if round % 8 == 0 {
             check_copy(&home.database());
         }
@@ -164,7 +170,8 @@ async fn killed_again_and_again_it_loses_nothing_and_skips_nobody() {
     let ledger = load.end().await;
     let n_unanswered = ledger.n_unanswered;
     let evidence = collect(&home, ledger, tally.lives).await;
-    let verdict = judge(&evidence, Pace::WithinASecond);
+    let mut verdict = judge(&evidence, Pace::WithinASecond);
+    verdict.broken.extend(judge_by_the_oracle(&home, &evidence));
     assert!(verdict.broken.is_empty(), "seed {seed}, {n_kills} kills:\n{}", verdict.broken.join("\n"));
     assert_eq!(last.terminate().await, Some(0));
     check_copy(&home.database());

@@ -13,10 +13,13 @@
 mod damage;
 mod dice;
 mod disk;
+mod history;
 mod home;
 mod judge;
 mod kills;
 mod load;
+#[path = "../oracle/mod.rs"]
+mod oracle;
 mod power_cut;
 mod shim;
 mod size;
