@@ -204,11 +204,16 @@ impl Home {
 
     /// The command that starts a callout here.
     pub(crate) fn command(&self) -> Command {
+        self.command_at(self.port)
+    }
+
+    /// The same at another port.
+    pub(crate) fn command_at(&self, port: u16) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_callout"));
         command.env_clear().current_dir(self.folder.path());
         command.env("CALLOUT_API_KEY", API_KEY).env("CALLOUT_SIGNATURE_SECRET", SIGNATURE_SECRET);
         command.env("CALLOUT_MAX_PER_SECOND", "0");
-        command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port), "--store", &self.store]);
+        command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--store", &self.store]);
         command.args(["--vonage-url", &format!("http://127.0.0.1:{}", self.sandbox_port)]);
         command
     }

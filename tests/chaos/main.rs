@@ -10,6 +10,7 @@
     reason = "helpers of tests fail a test by panicking and say what they saw, and clippy excuses test functions only"
 )]
 
+mod damage;
 mod dice;
 mod disk;
 mod home;

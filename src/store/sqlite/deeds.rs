@@ -17,6 +17,7 @@ use crate::timestamp::Timestamp;
 use super::fault::{Fault, unwritable};
 use super::plans::PlanRow;
 use super::rows;
+use super::sealed::seal;
 use super::writer::{Books, Deed, Shared};
 
 /// What is written with each version of an alert.
@@ -31,6 +32,8 @@ pub(super) struct Version {
 impl Version {
     pub(super) fn prepare(seen: Option<&Alert>, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Self, Error> {
         let record = record::write_state(&alert).map_err(|error| unwritable(alert.id(), error))?;
+        let number = rows::signed(alert.raised.number.0).to_be_bytes();
+        let record = seal(&record, &[&number, &rows::id_bytes(alert.id())]);
         let messages = findable::new_messages(seen, &alert).into_iter().map(|(id, number)| (id.clone(), number));
         let messages = messages.collect();
         let reached = match alert.status {
@@ -107,7 +110,8 @@ impl Deed for InsertAlert {
         let number = rows::signed(alert.raised.number.0);
         let sql = "INSERT INTO alerts (number, id, policy, plan, record) VALUES (?1, ?2, ?3, ?4, ?5)";
         let id = rows::id_bytes(alert.id());
-        books.connection.prepare_cached(sql)?.execute(params![number, id, alert.raised.policy, plan, self.raised])?;
+        let raised = seal(&self.raised, &[&number.to_be_bytes(), &id, &plan.to_be_bytes()]);
+        books.connection.prepare_cached(sql)?.execute(params![number, id, alert.raised.policy, plan, raised])?;
         let armed = findable::armed(alert);
         let sql = "INSERT INTO states (number, id, version, status, wake_at, sending, open_key, record) \
                    VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7)";

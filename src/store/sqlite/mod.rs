@@ -19,6 +19,7 @@ mod opening;
 mod plans;
 mod readers;
 mod rows;
+mod sealed;
 mod writer;
 
 use std::path::Path;
@@ -64,8 +65,9 @@ impl SqliteStore {
 
     /// Opens a database that keeps at most `parked_max` webhooks for attempts that are not known yet.
     pub fn with_parked_max(path: &Path, parked_max: usize) -> Result<Self, OpenError> {
-        let ownership = Ownership::take(path)?;
+        let mut ownership = Ownership::take(path)?;
         let connection = opening::open_writer(path)?;
+        ownership.made(path)?;
         let readers = (0..N_READERS).map(|_| opening::open_reader(path)).collect::<Result<_, _>>()?;
         let newest = rows::newest_number(&connection).map_err(|fault| opening::unreadable(path, fault))?;
         let shared = Arc::new(Shared::new());
@@ -174,6 +176,7 @@ impl Store for SqliteStore {
 
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
         let record = record::write_incoming(incoming).map_err(fault::unwritable_webhook)?;
+        let record = sealed::seal(&record, &[id.as_str().as_bytes()]);
         self.ask(Park { id: id.clone(), record, at: now, parked_max: self.parked_max }).await
     }
 

@@ -51,6 +51,17 @@ pub enum OpenError {
         /// The newest schema that this callout knows.
         known: u32,
     },
+    /// Alerts were kept here, and the file is not there any more or holds nothing.
+    #[error(
+        "{} is gone or empty, though alerts were kept in it; put it back or restore a backup \
+         (to begin with nothing, remove {}-owner)",
+        path.display(),
+        path.display()
+    )]
+    Gone {
+        /// The database.
+        path: PathBuf,
+    },
     /// There is something else in the file.
     #[error("{} is not a database of callout; name another file, or move this one away", path.display())]
     NotOurs {
@@ -103,10 +114,18 @@ fn process(pid: Option<u32>) -> String {
 ///
 /// SQLite's own lock (`unix-excl`) keeps other processes out but not this one, and does not know who
 /// they are; so a file beside the database is locked as well, and holds the owner's process id.
+///
+/// The same file remembers that the database was made once, so that one that has vanished is not taken
+/// for one that is to be made: nobody would hear of the alerts that were in it.
 #[derive(Debug)]
 pub(super) struct Ownership {
-    _locked: File,
+    locked: File,
 }
+
+/// The smallest page that SQLite knows; it takes a file that is shorter for an empty one.
+const PAGE_BYTES_LEAST: u64 = 512;
+/// The second line of the owner's file once there is a database.
+const MADE: &str = "made";
 
 impl Ownership {
     pub(super) fn take(database: &Path) -> Result<Self, OpenError> {
@@ -119,14 +138,35 @@ impl Ownership {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_length| text.trim().parse().ok());
+                let read = file.read_to_string(&mut text).ok();
+                let pid = read.and_then(|_length| text.lines().next()?.trim().parse().ok());
                 return Err(OpenError::InUse { path: database.to_owned(), pid });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _locked: file })
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(failed)?;
+        let was_made = String::from_utf8_lossy(&text).lines().any(|line| line == MADE);
+        let is_there = std::fs::metadata(database).is_ok_and(|file| file.len() >= PAGE_BYTES_LEAST);
+        if was_made && !is_there {
+            return Err(OpenError::Gone { path: database.to_owned() });
+        }
+        let mut ownership = Self { locked: file };
+        ownership.write(if was_made { MADE } else { "" }).map_err(failed)?;
+        Ok(ownership)
+    }
+
+    /// From now on there is a database.
+    pub(super) fn made(&mut self, database: &Path) -> Result<(), OpenError> {
+        self.write(MADE).map_err(|source| OpenError::File { path: database.to_owned(), source })
+    }
+
+    fn write(&mut self, state: &str) -> io::Result<()> {
+        self.locked.rewind()?;
+        let text = format!("{}\n{state}\n", std::process::id());
+        self.locked.write_all(text.as_bytes())?;
+        // What stood there before may have been longer; it is cut off last, so that the file is never empty.
+        self.locked.set_len(u64::try_from(text.len()).unwrap_or(0))
     }
 }
 

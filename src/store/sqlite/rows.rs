@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Plan};
+use crate::hash::sha256;
 use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use crate::incoming::Incoming;
 use crate::store::{Armed, ClaimKey, Outcome, Page, Replay, StatusFilter, Stored, record};
@@ -15,6 +16,7 @@ use crate::timestamp::Timestamp;
 
 use super::fault::Fault;
 use super::plans::Plans;
+use super::sealed::{Damaged, unseal};
 
 /// The columns that [`decode`] reads, in its order.
 const COLUMNS: &str = "a.number, a.id, a.plan, a.record, s.version, s.record";
@@ -72,8 +74,12 @@ fn decode(connection: &Connection, plans: &Plans, row: &Row<'_>) -> Result<Store
     let number = unsigned(row.number).ok_or_else(|| Fault::corrupt_alert(id, Nonsense::OutOfRange))?;
     let plan = plan(connection, plans, id, row.plan)?;
     let corrupt = |error| Fault::corrupt_alert(id, error);
-    let raised = record::read_raised(&row.raised, id, AlertNumber(number), plan).map_err(corrupt)?;
-    let alert = record::read_alert(Arc::new(raised), &state).map_err(corrupt)?;
+    let row_number = row.number.to_be_bytes();
+    let damaged = |error| Fault::corrupt_alert(id, error);
+    let raised = unseal(&row.raised, &[&row_number, &row.id, &row.plan.to_be_bytes()]).map_err(damaged)?;
+    let raised = record::read_raised(raised, id, AlertNumber(number), plan).map_err(corrupt)?;
+    let state = unseal(&state, &[&row_number, &row.id]).map_err(damaged)?;
+    let alert = record::read_alert(Arc::new(raised), state).map_err(corrupt)?;
     Ok(Stored { alert: Arc::new(alert), version })
 }
 
@@ -81,9 +87,13 @@ fn plan(connection: &Connection, plans: &Plans, alert: AlertId, row: i64) -> Res
     if let Some(plan) = plans.get(row) {
         return Ok(plan);
     }
-    let mut statement = connection.prepare_cached("SELECT record FROM plans WHERE id = ?1")?;
-    let text: Option<String> = statement.query_row([row], |row| row.get(0)).optional()?;
-    let text = text.ok_or_else(|| Fault::corrupt_alert(alert, Nonsense::NoPlan))?;
+    let mut statement = connection.prepare_cached("SELECT record, hash FROM plans WHERE id = ?1")?;
+    let found: Option<(String, [u8; 32])> =
+        statement.query_row([row], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let (text, hash) = found.ok_or_else(|| Fault::corrupt_alert(alert, Nonsense::NoPlan))?;
+    if sha256(text.as_bytes()) != hash {
+        return Err(Fault::corrupt_alert(alert, Damaged));
+    }
     let plan = record::read_plan(&text).map_err(|error| Fault::corrupt_alert(alert, error))?;
     Ok(plans.learn(row, Arc::new(plan)))
 }
@@ -239,7 +249,9 @@ pub(super) fn parked(connection: &Connection, id: &ProviderId) -> Result<Vec<Inc
     let mut webhooks = Vec::new();
     while let Some(row) = rows.next()? {
         let text: String = row.get(0)?;
-        let webhook = record::read_incoming(&text).map_err(|error| Fault::corrupt("a parked webhook", error))?;
+        let text =
+            unseal(&text, &[id.as_str().as_bytes()]).map_err(|error| Fault::corrupt("a parked webhook", error))?;
+        let webhook = record::read_incoming(text).map_err(|error| Fault::corrupt("a parked webhook", error))?;
         webhooks.push(webhook);
     }
     Ok(webhooks)
