@@ -36,6 +36,7 @@ mod layering;
 mod limits_of_an_alert;
 mod machine;
 mod planted_bugs;
+mod postgres;
 mod process;
 mod readme;
 mod records;
