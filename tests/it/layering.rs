@@ -35,7 +35,10 @@ const TABLE: [Row; 23] = [
     Row { module: "alarm", may_use: &["timestamp", "id", "metrics"] },
     Row { module: "sender", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "incoming", may_use: &["timestamp", "id", "contact", "escalation"] },
-    Row { module: "store", may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "incoming"] },
+    Row {
+        module: "store",
+        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "incoming", "clock", "chance"],
+    },
     Row { module: "config", may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation"] },
     Row {
         module: "vonage",
@@ -91,8 +94,13 @@ const WIRING: [&str; 4] = ["service", "cli", "lib", "main"];
 const HIDDEN: [(&str, &str); 3] = [("store", "memory"), ("store", "sqlite"), ("store", "postgres")];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 14] = [
     ("rusqlite", &["store"]),
+    ("tokio_postgres", &["store"]),
+    ("tokio_postgres_rustls", &["store"]),
+    ("deadpool_postgres", &["store"]),
+    ("rustls", &["store"]),
+    ("rustls_platform_verifier", &["store"]),
     ("reqwest", &["vonage", "sandbox", "cli"]),
     ("axum", &["http", "sandbox"]),
     ("axum_server", &["http", "sandbox"]),

@@ -39,6 +39,7 @@ mod machine;
 mod oracle;
 mod oracle_itself;
 mod planted_bugs;
+mod postgres;
 mod process;
 mod readme;
 mod records;

@@ -1,7 +1,7 @@
 //! What every store promises, asked of each of them.
 //!
 //! A promise is a function in `keeping` or `finding`, named in the list of `keeps_every_promise`. A further store
-//! is one more line at the end. What only SQLite promises stands in `sqlite.rs`.
+//! is one more line at the end. What only SQLite promises stands in `sqlite.rs`, what only PostgreSQL does in `postgres`.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,33 +14,47 @@
 mod finding;
 mod keeping;
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
+use callout::chance::SystemChance;
+use callout::clock::SteadyClock;
 use callout::contact::Channel;
 use callout::escalation::{Alert, ReportStatus};
 use callout::id::AttemptRef;
 use callout::incoming::{Incoming, MessageStatus};
-use callout::store::{Claim, ClaimKey, Insert, MemoryStore, Outcome, SqliteStore, Store, Stored, Update};
+use callout::store::{
+    Claim, ClaimKey, Insert, MemoryStore, Outcome, PostgresStore, SqliteStore, Store, Stored, Update,
+};
 
 use crate::alerts::{address, alert, alert_with_key, at, provider_id};
+use crate::postgres::server::Database;
 
 /// How many webhooks each store parks here.
 const PARKED_MAX: usize = 5;
 
-/// A store, and where it keeps its files until the test is over.
+/// A store, and where it keeps its alerts until the test is over.
 struct Bench {
     store: Arc<dyn Store>,
-    _directory: Option<tempfile::TempDir>,
+    _kept_in: Box<dyn std::any::Any>,
 }
 
-fn in_memory() -> Bench {
-    Bench { store: Arc::new(MemoryStore::with_parked_max(PARKED_MAX)), _directory: None }
+fn in_memory() -> Ready<Option<Bench>> {
+    ready(Some(Bench { store: Arc::new(MemoryStore::with_parked_max(PARKED_MAX)), _kept_in: Box::new(()) }))
 }
 
-fn in_sqlite() -> Bench {
+fn in_sqlite() -> Ready<Option<Bench>> {
     let directory = tempfile::tempdir().expect("a directory");
     let store = SqliteStore::with_parked_max(&directory.path().join("callout.db"), PARKED_MAX).expect("a new store");
-    Bench { store: Arc::new(store), _directory: Some(directory) }
+    ready(Some(Bench { store: Arc::new(store), _kept_in: Box::new(directory) }))
+}
+
+/// None where there is no PostgreSQL, which has been said then.
+async fn in_postgres() -> Option<Bench> {
+    let database = Database::new().await?;
+    let (clock, chance) = (Arc::new(SteadyClock::system()), Arc::new(SystemChance::new()));
+    let store = PostgresStore::with_parked_max(&database.address(), clock, chance, PARKED_MAX).await;
+    Some(Bench { store: Arc::new(store.expect("a new store")), _kept_in: Box::new(database) })
 }
 
 macro_rules! keeps_every_promise {
@@ -48,7 +62,7 @@ macro_rules! keeps_every_promise {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $promise() {
-                let bench = $open();
+                let Some(bench) = $open().await else { return };
                 super::$part::$promise(&bench.store).await;
                 bench.store.close().await;
             }
@@ -148,4 +162,7 @@ mod memory {
 }
 mod sqlite {
     keeps_every_promise!(super::in_sqlite);
+}
+mod postgres {
+    keeps_every_promise!(super::in_postgres);
 }

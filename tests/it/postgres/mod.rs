@@ -1,0 +1,5 @@
+//! What only PostgreSQL can promise: several nodes, lost answers, the database's clock, rolling upgrades.
+
+pub(crate) mod proxy;
+pub(crate) mod server;
+mod store;
