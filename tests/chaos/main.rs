@@ -13,10 +13,15 @@
 mod damage;
 mod dice;
 mod disk;
+mod history;
 mod home;
 mod judge;
 mod kills;
 mod load;
+mod nodes;
+#[path = "../oracle/mod.rs"]
+mod oracle;
+mod postgres;
 mod power_cut;
 mod shim;
 mod size;
