@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod deliveries;
 mod demo;
+mod migrate;
 mod sandbox;
 mod serve;
 mod show;
@@ -77,6 +78,8 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Put a copy of the database in its place.
     Restore(backup::RestoreArguments),
+    /// Move everything from SQLite to PostgreSQL, running alerts too.
+    Migrate(migrate::MigrateArguments),
     /// Run a stand-in for Vonage.
     Sandbox(sandbox::SandboxArguments),
 }
@@ -153,6 +156,7 @@ pub fn run() -> ExitCode {
             Command::Deliveries(arguments) => deliveries::run(&arguments, &environment).await,
             Command::Backup(arguments) => backup::backup(&arguments, &environment).await,
             Command::Restore(arguments) => backup::put_back(&arguments, &environment),
+            Command::Migrate(arguments) => migrate::run(&arguments).await,
             Command::Sandbox(arguments) => sandbox::run(&arguments).await,
         }
     });

@@ -46,6 +46,7 @@ mod machine;
 mod oracle;
 mod oracle_itself;
 mod planted_bugs;
+mod postgres;
 mod process;
 mod readme;
 mod real_tools;
