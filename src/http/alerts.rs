@@ -109,21 +109,8 @@ fn page(mut query: Query) -> Result<Page, Problem> {
         }
         found
     });
-    let limit = query.take("limit", &mut errors).map_or(LIST_DEFAULT, |text| match text.parse() {
-        Ok(limit) if (1..=LIST_MAX).contains(&limit) => limit,
-        Ok(_) | Err(_) => {
-            errors.push(FieldError::of_parameter("limit", "must be a whole number from 1 to 200"));
-            LIST_DEFAULT
-        }
-    });
-    let before = query.take("cursor", &mut errors).and_then(|text| {
-        let cursor = text.parse().ok();
-        if cursor.is_none() {
-            let detail = "is not a cursor; send the next_cursor of an earlier answer";
-            errors.push(FieldError::of_parameter("cursor", detail));
-        }
-        cursor
-    });
+    let limit = query.limit(LIST_DEFAULT, LIST_MAX, &mut errors);
+    let before = query.cursor(&mut errors);
     let policy = query.take("policy", &mut errors).map(String::into_boxed_str);
     query.finish("status, policy, limit and cursor", &mut errors);
     if errors.is_empty() { Ok(Page { status, policy, before, limit }) } else { Err(Problem::invalid(errors)) }

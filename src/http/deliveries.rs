@@ -77,21 +77,8 @@ fn page(mut query: Query) -> Result<DeliveryPage, Problem> {
             false
         }
     });
-    let limit = query.take("limit", &mut errors).map_or(DELIVERIES_LIST_DEFAULT, |text| match text.parse() {
-        Ok(limit) if (1..=DELIVERIES_LIST_MAX).contains(&limit) => limit,
-        Ok(_) | Err(_) => {
-            errors.push(FieldError::of_parameter("limit", "must be a whole number from 1 to 200"));
-            DELIVERIES_LIST_DEFAULT
-        }
-    });
-    let before = query.take("cursor", &mut errors).and_then(|text| {
-        let cursor = text.parse().ok();
-        if cursor.is_none() {
-            let detail = "is not a cursor; send the next_cursor of an earlier answer";
-            errors.push(FieldError::of_parameter("cursor", detail));
-        }
-        cursor
-    });
+    let limit = query.limit(DELIVERIES_LIST_DEFAULT, DELIVERIES_LIST_MAX, &mut errors);
+    let before = query.cursor(&mut errors);
     query.finish("dead, limit and cursor", &mut errors);
     if errors.is_empty() { Ok(DeliveryPage { is_dead, before, limit }) } else { Err(Problem::invalid(errors)) }
 }

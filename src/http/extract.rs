@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::str::FromStr;
 
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -83,6 +84,29 @@ impl Query {
             return None;
         };
         value
+    }
+
+    /// How many entries are asked for: 1 to `max`, and `default` where nobody says.
+    pub(super) fn limit(&mut self, default: usize, max: usize, errors: &mut Vec<FieldError>) -> usize {
+        self.take("limit", errors).map_or(default, |text| match text.parse() {
+            Ok(limit) if (1..=max).contains(&limit) => limit,
+            Ok(_) | Err(_) => {
+                let detail = format!("must be a whole number from 1 to {max}");
+                errors.push(FieldError::of_parameter("limit", &detail));
+                default
+            }
+        })
+    }
+
+    /// Where the list goes on, as an earlier answer said.
+    pub(super) fn cursor<T: FromStr>(&mut self, errors: &mut Vec<FieldError>) -> Option<T> {
+        let text = self.take("cursor", errors)?;
+        let cursor = text.parse().ok();
+        if cursor.is_none() {
+            let detail = "is not a cursor; send the next_cursor of an earlier answer";
+            errors.push(FieldError::of_parameter("cursor", detail));
+        }
+        cursor
     }
 
     /// Reports every parameter that nobody asked for; `known` lists those that there are.
