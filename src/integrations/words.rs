@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::escalation::Severity;
-use crate::hash::sha256;
+use crate::hash::{hex, sha256};
 
 /// How bad something is, by the words that people use for it in labels. What is unknown counts as critical:
 /// too much noise is mended in a minute, silence is not.
@@ -60,8 +60,4 @@ pub(super) fn copied(from: &Value, names: &[&str], into: &mut Map<String, Value>
 /// A name for what has none: the same for the same value, however its fields are ordered.
 pub(super) fn named_by_content(value: &Value) -> Box<str> {
     hex(&sha256(value.to_string().as_bytes())).into()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

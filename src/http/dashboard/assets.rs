@@ -8,8 +8,11 @@ use axum::extract::rejection::PathRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use crate::hash::sha256;
+use crate::hash::{hex, sha256};
 use crate::http::problem::Problem;
+
+/// How many digits of its hash a file has in its name.
+const HASH_DIGITS: usize = 16;
 
 struct Asset {
     path: String,
@@ -19,7 +22,8 @@ struct Asset {
 
 impl Asset {
     fn new(name: &str, extension: &str, content_type: &'static str, bytes: &'static str) -> Self {
-        let hash: String = sha256(bytes.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let mut hash = hex(&sha256(bytes.as_bytes()));
+        hash.truncate(HASH_DIGITS);
         Self { path: format!("/assets/{name}-{hash}.{extension}"), content_type, bytes }
     }
 }

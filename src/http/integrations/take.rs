@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::config::Integration;
 use crate::engine::{self, NewAlert, Raising, Request};
 use crate::escalation::{Alert, Ignored, Status, Via};
-use crate::hash::sha256;
+use crate::hash::{hex, sha256};
 use crate::id::AlertId;
 use crate::integrations::{Act, Notice, began_at, bounded};
 use crate::store::ClaimKey;
@@ -287,8 +287,7 @@ pub fn dedup_key(integration: &str, key: &str) -> Box<str> {
     if whole.chars().count() <= DEDUP_KEY_CHARS_MAX {
         return whole.into();
     }
-    let hash: String = sha256(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{integration}:sha256:{hash}").into()
+    format!("{integration}:sha256:{}", hex(&sha256(key.as_bytes()))).into()
 }
 
 fn new_alert(app: &App, integration: &Integration, notice: Notice, dedup_key: Option<Box<str>>) -> NewAlert {

@@ -6,7 +6,7 @@
 //! has no second line. A migration that
 //! looks into a record must leave that line out. Records without a seal are from before there were any, and are taken as they are.
 
-use crate::hash::sha256;
+use crate::hash::{hex, sha256};
 
 /// The digits of a seal, four bits each. It is against accidents, not against forgers.
 const SEAL_DIGITS: usize = 16;
@@ -33,7 +33,9 @@ pub(super) fn unseal<'a>(sealed: &'a str, place: &[&[u8]]) -> Result<&'a str, Da
 fn seal_of(record: &str, place: &[&[u8]]) -> String {
     let mut sealed = place.concat();
     sealed.extend_from_slice(record.as_bytes());
-    sha256(&sealed).iter().take(SEAL_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
+    let mut seal = hex(&sha256(&sealed));
+    seal.truncate(SEAL_DIGITS);
+    seal
 }
 
 #[cfg(test)]
