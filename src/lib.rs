@@ -5,7 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`timestamp`], [`id`], [`contact`] | values that cannot be wrong |
-//! | [`hash`] | the one hash |
+//! | [`hash`], `chain` | the one hash; an error with its causes on one line |
 //! | [`wording`] | how messages are worded |
 //! | [`escalation`] | the core: one pure function that decides everything |
 //! | [`clock`], [`chance`], [`sender`], [`incoming`] | the small ports: time, chance, what goes out, what comes back |
@@ -13,6 +13,8 @@
 //! | [`store`] | where alerts are kept |
 //! | [`config`] | from a file, flags and the environment to values that cannot be wrong |
 //! | [`vonage`] | speaking Vonage: requests, answers, webhooks |
+//! | [`integrations`] | what other tools post |
+//! | [`heartbeat`] | a URL that is called as long as callout goes on |
 //! | [`link`], [`metrics`] | acknowledge links, and what is counted |
 //! | [`alarm`] | what the people who run callout must be told |
 //! | [`engine`] | runs the machine: events in, effects out |
@@ -24,6 +26,7 @@
 
 pub mod alarm;
 pub mod callback;
+mod chain;
 pub mod chance;
 pub mod cli;
 pub mod clock;

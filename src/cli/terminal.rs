@@ -8,6 +8,8 @@ use std::io::{self, IsTerminal, Write};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 
+use crate::chain::Chain;
+
 /// Whether the output can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Printed {
@@ -47,13 +49,7 @@ pub(super) fn complain(what: &str, hint: Option<&str>) {
 
 /// An error with everything that led to it.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
+    Chain(error).to_string()
 }
 
 /// What must be seen.

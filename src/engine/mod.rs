@@ -267,6 +267,13 @@ impl Engine {
         self.apply_to_the_end(id, event, request.cloned()).await?.or_harmless(Ignored::OldAttempt)
     }
 
+    /// A named secret of the installation, the same for every process on the store; made when it is first asked for.
+    pub async fn secret(&self, name: &str) -> Result<[u8; 32], Error> {
+        let mut proposed = [0; 32];
+        self.0.chance.fill(&mut proposed);
+        Ok(self.0.store.secret(name, proposed).await?)
+    }
+
     /// Tells of each alert that changes. Whoever falls behind is told so and must look for itself.
     pub fn changes(&self) -> broadcast::Receiver<AlertId> {
         self.0.changes.subscribe()

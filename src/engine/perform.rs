@@ -15,11 +15,11 @@ use crate::id::{AlertId, AttemptNumber, AttemptRef, ProviderId};
 use crate::sender::{Answer, Late, Outbound, SendTrouble, TroubleCause};
 use crate::store;
 
-use super::apply::Chain;
 use super::outage::{Tell, Way};
 use super::receive::Received;
 use super::timers::Wake;
 use super::{Engine, Error};
+use crate::chain::Chain;
 
 /// A message that goes out later than this after it was due says so (contract R8).
 const LATE_AFTER: Duration = Duration::from_mins(5);

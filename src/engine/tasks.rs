@@ -13,10 +13,10 @@ use crate::alarm::Alarm;
 use crate::id::AlertId;
 use crate::store;
 
-use super::apply::Chain;
 use super::timers::Wake;
 use super::watching::FAILURES_BEFORE_QUARANTINE;
 use super::{Engine, Error};
+use crate::chain::Chain;
 
 /// How long to wait before an alert is worked on again when the store could not answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::timestamp::Timestamp;
 
-use super::apply::Chain;
 use super::{Engine, Error, IDEMPOTENCY_KEPT, PARKED_KEPT};
+use crate::chain::Chain;
 
 /// How often it is tidied up; for the first time right after the start.
 const TIDY_EVERY: Duration = Duration::from_mins(1);

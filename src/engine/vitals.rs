@@ -2,7 +2,7 @@
 
 use crate::timestamp::Timestamp;
 
-use super::{Engine, Error};
+use super::Engine;
 
 /// How the engine does at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +36,5 @@ impl Engine {
             outage_since: shared.outage.vonage_out_since(),
             last_accepted_at: shared.outage.vonage_accepted_at(),
         }
-    }
-
-    /// A named secret of the installation, the same for every process on the store; made when it is first asked for.
-    pub async fn secret(&self, name: &str) -> Result<[u8; 32], Error> {
-        let mut proposed = [0; 32];
-        self.0.chance.fill(&mut proposed);
-        Ok(self.0.store.secret(name, proposed).await?)
     }
 }

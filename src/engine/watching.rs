@@ -4,6 +4,10 @@
 //! looked at. Should a defect ever take that away, nobody would notice: an alert that is forgotten makes
 //! no noise. So an auditor reads off the store which alerts should have been looked at by now, and wakes
 //! and reports those that nobody has. It reads one index and no alert.
+//!
+//! Being late is no defect by itself: after a start, or when the machine slept, many deadlines have passed
+//! at once and are being seen to. So an alert counts as forgotten only when two audits one after the other
+//! found it late, and nothing had happened to it in between.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,16 +18,18 @@ use crate::id::AlertId;
 use crate::store;
 use crate::timestamp::Timestamp;
 
-use super::apply::Chain;
 use super::timers::Wake;
 use super::{Engine, Error};
+use crate::chain::Chain;
 
 /// How often the room on the disk is looked at.
 const TEND_EVERY: Duration = Duration::from_secs(10);
 /// After how many of these looks the alerts are audited: every 30 seconds.
 const TENDINGS_BETWEEN_AUDITS: u32 = 3;
-/// How long after its time an alert must have been looked at.
-const AUDIT_GRACE: Duration = Duration::from_mins(1);
+/// How long after its time an alert must have been looked at; the next audit comes as long after.
+const AUDIT_GRACE: Duration = Duration::from_secs(30);
+/// How many late alerts are remembered until the next audit; beyond it, others are judged once these are not late.
+const AUDIT_SUSPECTS_MAX: usize = 10_000;
 /// How many late alerts are read at a time.
 const AUDIT_PAGE: usize = 1_000;
 /// After how long without an audit that passed the engine counts as standing still: three were missed.
@@ -36,6 +42,9 @@ pub const READY_KEPT: Duration = Duration::from_secs(1);
 pub(super) const FAILURES_BEFORE_QUARANTINE: u32 = 3;
 /// How many alerts are remembered for failing; beyond it they are tried as if it were the first time.
 pub const ASIDE_MAX: usize = 10_000;
+
+/// Alerts that the latest audit found late, with the moment at which they should have been looked at.
+type Suspects = HashMap<AlertId, Timestamp>;
 
 /// What is known about the engine's own health.
 #[derive(Debug, Default)]
@@ -117,10 +126,11 @@ impl Watch {
 impl Engine {
     pub(super) async fn watch(&self) {
         let mut round = 0_u32;
+        let mut suspects = Suspects::new();
         loop {
             self.tend_store().await;
             if round.is_multiple_of(TENDINGS_BETWEEN_AUDITS) {
-                self.audit().await;
+                self.audit(&mut suspects).await;
             }
             round = round.wrapping_add(1);
             self.0.clock.sleep_until(self.now().plus(TEND_EVERY)).await;
@@ -143,8 +153,8 @@ impl Engine {
         }
     }
 
-    async fn audit(&self) {
-        match self.wake_the_forgotten().await {
+    async fn audit(&self, suspects: &mut Suspects) {
+        match self.wake_the_forgotten(suspects).await {
             Ok(0) => {
                 self.0.watch.audited().passed_at = Some(self.now());
                 self.0.alarms.over(Alarm::AuditFailed, self.now());
@@ -154,9 +164,11 @@ impl Engine {
         }
     }
 
-    /// Wakes every alert that is late and that nobody works on. Returns how many there were.
-    async fn wake_the_forgotten(&self) -> Result<usize, Error> {
+    /// Wakes every alert that was late at the audit before, is so still, and that nobody works on. Returns how many
+    /// there were.
+    async fn wake_the_forgotten(&self, suspects: &mut Suspects) -> Result<usize, Error> {
         let late_before = self.moment_before(AUDIT_GRACE);
+        let were_late = std::mem::take(suspects);
         let mut after = None;
         let mut n_forgotten = 0;
         loop {
@@ -164,6 +176,12 @@ impl Engine {
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             for armed in page.iter().filter(|armed| !self.is_looked_after(armed.id)) {
+                if suspects.len() < AUDIT_SUSPECTS_MAX {
+                    suspects.insert(armed.id, armed.wake_at);
+                }
+                if were_late.get(&armed.id) != Some(&armed.wake_at) {
+                    continue;
+                }
                 n_forgotten += 1;
                 self.0.metrics.audit_found();
                 self.0.alarms.raise(Alarm::AuditFailed, Some(armed.id), self.now());

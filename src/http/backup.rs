@@ -12,6 +12,7 @@ use futures_util::stream;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
+use crate::chain::Chain;
 use crate::store::CopyError;
 
 use super::App;
@@ -54,21 +55,8 @@ fn problem(error: &CopyError) -> Problem {
         | CopyError::File { .. }
         | CopyError::Failed { .. }
         | CopyError::Store(_) => {
-            tracing::error!(error = %Causes(error), "no copy of the database could be made");
+            tracing::error!(error = %Chain(error), "no copy of the database could be made");
             Problem::unavailable("No copy could be made; the log says why.")
-        }
-    }
-}
-
-/// An error with what led to it, on one line.
-struct Causes<'a>(&'a CopyError);
-
-impl std::fmt::Display for Causes<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}", self.0)?;
-        match std::error::Error::source(self.0) {
-            Some(source) => write!(formatter, ": {source}"),
-            None => Ok(()),
         }
     }
 }

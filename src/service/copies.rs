@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::alarm::Alarm;
+use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::config::Backup;
 use crate::engine::Engine;
@@ -29,7 +30,7 @@ async fn make_one(engine: &Engine, clock: &dyn Clock, backup: &Backup) {
     let moment: String = clock.now().to_string().chars().filter(char::is_ascii_alphanumeric).collect();
     let file = backup.to.join(format!("callout-{moment}.db"));
     let made = match fs::create_dir_all(&backup.to) {
-        Ok(()) => engine.copy_store(&file).await.map_err(|error| super::chain(&error)),
+        Ok(()) => engine.copy_store(&file).await.map_err(|error| Chain(&error).to_string()),
         Err(error) => Err(error.to_string()),
     };
     match made.and_then(|()| forget_oldest(&backup.to, backup.keep).map_err(|error| error.to_string())) {

@@ -292,17 +292,6 @@ fn heartbeat(config: &Config) -> Result<Option<(HeartbeatUrl, Duration)>, Error>
     Ok(Some((HeartbeatUrl::new(url::Url::parse(heartbeat.url.reveal())?)?, heartbeat.every)))
 }
 
-/// An error with everything that led to it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
-}
-
 /// The folder of the database, where it is a file.
 fn copies_folder(config: &Config) -> Option<PathBuf> {
     match &config.store {

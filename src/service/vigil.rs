@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::heartbeat::Pulse;
@@ -28,6 +29,8 @@ pub(super) async fn keep(engine: &Engine, clock: &dyn Clock, beating: Option<Bea
     let mut beat_at = clock.now();
     let mut tell_at = clock.now();
     loop {
+        // The first look is not at the start itself, when nothing has had the time to advance.
+        clock.sleep_until(clock.now().plus(LOOK_EVERY)).await;
         match engine.advancing().await {
             Ok(()) => {
                 notify(NotifyState::Watchdog);
@@ -43,11 +46,10 @@ pub(super) async fn keep(engine: &Engine, clock: &dyn Clock, beating: Option<Bea
             Err(stuck) => {
                 if tell_at <= clock.now() {
                     tell_at = clock.now().plus(TELL_AGAIN_AFTER);
-                    tracing::error!(error = %super::chain(&stuck), "callout does not go on: heartbeat and watchdog hear nothing until it does");
+                    tracing::error!(error = %Chain(&stuck), "callout does not go on: heartbeat and watchdog hear nothing until it does");
                 }
             }
         }
-        clock.sleep_until(clock.now().plus(LOOK_EVERY)).await;
     }
 }
 

@@ -36,6 +36,20 @@ async fn an_alert_that_nobody_works_on_is_found_told_of_and_woken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn deadlines_that_passed_while_nothing_ran_are_no_defect() {
+    let stage = Stage::open().await;
+    for _ in 0..50 {
+        stage.raise(&a_minute_each(&["Tony", "Anna"])).await;
+    }
+    stage.settle().await;
+    let stage = stage.killed_and_started_again(minutes(30)).await;
+    stage.pass(minutes(1)).await;
+    let metrics = stage.engine.metrics().render().unwrap();
+    assert!(metrics.contains("callout_audit_found_total 0"), "{metrics}");
+    stage.engine.advancing().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn alerts_in_line_in_an_outage_or_waiting_pass_the_audit() {
     let stage = Stage::with(Stage::open().await.store, Settings { max_per_second: 1, ..Settings::default() }).await;
     for _ in 0..300 {

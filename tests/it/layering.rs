@@ -21,11 +21,12 @@ struct Row {
 
 /// A module may use itself and what its row lists. `engine` and `http` see the store as a trait, so
 /// they may not name the stores themselves ([`HIDDEN`]).
-const TABLE: [Row; 28] = [
+const TABLE: [Row; 29] = [
     Row { module: "timestamp", may_use: &[] },
     Row { module: "id", may_use: &["timestamp"] },
     Row { module: "contact", may_use: &[] },
     Row { module: "hash", may_use: &[] },
+    Row { module: "chain", may_use: &[] },
     Row { module: "wording", may_use: &["contact"] },
     Row { module: "escalation", may_use: &["timestamp", "id", "contact", "wording"] },
     Row { module: "clock", may_use: &["timestamp"] },
@@ -57,6 +58,7 @@ const TABLE: [Row; 28] = [
             "id",
             "contact",
             "hash",
+            "chain",
             "escalation",
             "clock",
             "chance",
@@ -75,6 +77,7 @@ const TABLE: [Row; 28] = [
             "id",
             "contact",
             "hash",
+            "chain",
             "escalation",
             "clock",
             "incoming",
