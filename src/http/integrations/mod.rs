@@ -94,7 +94,11 @@ async fn receive_named(app: &App, name: &str, key: Option<String>, request: Requ
     };
     let answer = take(app, &integration, &parts, &bytes).await;
     match (kind, answer) {
-        (Kind::Pagerduty, answer) => pagerduty::answer(&bytes, answer),
+        (Kind::Pagerduty, answer) => {
+            // Where it cannot be read the answer says so already.
+            let body = crate::integrations::json(&bytes).unwrap_or_default();
+            pagerduty::answer(&body, answer)
+        }
         (Kind::Opsgenie, Ok(tally)) => opsgenie::accepted(app, &tally),
         (Kind::Goalert, Ok(tally)) => goalert::answer(&parts, &integration, &tally),
         (Kind::Alertmanager | Kind::Grafana | Kind::Json, Ok(tally)) => Json(tally.counts()).into_response(),

@@ -28,7 +28,7 @@ pub(super) async fn enqueue(State(app): State<App>, request: Request) -> Respons
 /// An event whose key stands in it; of this integration, or of the one that the key belongs to.
 pub(super) async fn enqueued(app: &App, parts: &Parts, bytes: &Bytes, only: Option<&Arc<Integration>>) -> Response {
     match sender(app, parts, bytes, only) {
-        Ok(integration) => answer(bytes, super::take(app, &integration, parts, bytes).await),
+        Ok((integration, body)) => answer(&body, super::take(app, &integration, parts, bytes).await),
         Err(response) => *response,
     }
 }
@@ -40,12 +40,11 @@ pub(super) async fn enqueue_change(State(app): State<App>, request: Request) -> 
         Ok(bytes) => bytes,
         Err(problem) => return problem.into_response(),
     };
-    let integration = match sender(&app, &parts, &bytes, None) {
-        Ok(integration) => integration,
+    let (integration, body) = match sender(&app, &parts, &bytes, None) {
+        Ok(sender) => sender,
         Err(response) => return *response,
     };
-    let checked = crate::integrations::json(&bytes).and_then(|body| pagerduty::check_change(&body));
-    match checked {
+    match pagerduty::check_change(&body) {
         Ok(()) => {
             app.engine().metrics().integration(&integration.name, "accepted");
             let said = json!({ "status": "success", "message": "Change event processed" });
@@ -55,13 +54,13 @@ pub(super) async fn enqueue_change(State(app): State<App>, request: Request) -> 
     }
 }
 
-/// Whose key the event carries.
+/// Whose key the event carries, and the event.
 fn sender(
     app: &App,
     parts: &Parts,
     bytes: &Bytes,
     only: Option<&Arc<Integration>>,
-) -> Result<Arc<Integration>, Box<Response>> {
+) -> Result<(Arc<Integration>, Value), Box<Response>> {
     let told_to_wait_or = |response: Response| {
         let problem = refused(app, parts, Problem::wrong_integration_key());
         Box::new(if problem.status() == StatusCode::TOO_MANY_REQUESTS { problem.into_response() } else { response })
@@ -78,7 +77,7 @@ fn sender(
         Some(integration) => fits(integration, &keys).then(|| Arc::clone(integration)),
         None => opened_by(app, Kind::Pagerduty, &keys),
     };
-    found.ok_or_else(|| {
+    found.map(|integration| (integration, body)).ok_or_else(|| {
         let unreadable = Unreadable { reasons: vec!["'routing_key' is not that of an integration".to_owned()] };
         let mut response = invalid(StatusCode::UNAUTHORIZED, &unreadable);
         let challenge = HeaderValue::from_static("Bearer realm=\"callout\"");
@@ -87,15 +86,14 @@ fn sender(
     })
 }
 
-/// `PagerDuty`'s answer.
-pub(super) fn answer(bytes: &Bytes, taken: Result<Tally, Refusal>) -> Response {
+/// `PagerDuty`'s answer to an event.
+pub(super) fn answer(body: &Value, taken: Result<Tally, Refusal>) -> Response {
     let tally = match taken {
         Ok(tally) => tally,
         Err(Refusal::Unreadable(unreadable)) => return invalid(StatusCode::BAD_REQUEST, &unreadable),
         Err(Refusal::Other(problem)) => return problem.into_response(),
     };
-    let body = crate::integrations::json(bytes).unwrap_or(Value::Null);
-    let is_first_version = pagerduty::is_first_version(&body);
+    let is_first_version = pagerduty::is_first_version(body);
     let name = if is_first_version { "incident_key" } else { "dedup_key" };
     let given = body.get(name).filter(|key| !key.is_null()).cloned();
     // Whoever gave none must know by what to acknowledge and resolve it.
