@@ -22,7 +22,7 @@ use crate::config::{ApiKey, KeyHash, Role, Roles};
 use crate::timestamp::Timestamp;
 
 use super::App;
-use super::dashboard::{self, SessionKey};
+use super::dashboard::{self, Session, SessionKey};
 use super::pace::{Pace, PaceOfEach};
 use super::problem::Problem;
 
@@ -69,12 +69,9 @@ impl Keys {
         self.find(key).map(|known| &known.key)
     }
 
-    fn known_as(&self, name: &str) -> Option<&Known> {
-        self.0.iter().find(|known| &*known.key.name == name)
-    }
-
-    fn all(&self) -> impl Iterator<Item = &ApiKey> {
-        self.0.iter().map(|known| &known.key)
+    /// What a browser's session says, and the key that it was begun with.
+    fn behind(&self, sealed: &str, session_key: &SessionKey, now: Timestamp) -> Option<(Session, &Known)> {
+        session_key.open(sealed, self.0.iter().map(|known| (&known.key.hash, known)), now)
     }
 }
 
@@ -184,8 +181,8 @@ fn admit(app: &App, request: &Request, session_key: Option<&SessionKey>) -> Resu
         let known = bearer(headers).and_then(|sent| settings.keys.find(sent));
         (known, None, None)
     } else if let (Some(sealed), Some(session_key)) = (dashboard::session_cookie(headers), session_key) {
-        match session_key.open(sealed, settings.keys.all(), now) {
-            Some((session, key)) => (settings.keys.known_as(&key.name), session.person, Some(session.until)),
+        match settings.keys.behind(sealed, session_key, now) {
+            Some((session, known)) => (Some(known), session.person, Some(session.until)),
             None => (None, None, None),
         }
     } else {
@@ -195,7 +192,7 @@ fn admit(app: &App, request: &Request, session_key: Option<&SessionKey>) -> Resu
     let changes_something = !matches!(*request.method(), Method::GET | Method::HEAD);
     let public_url = settings.public_url.as_deref();
     if session_until.is_some() && changes_something && !dashboard::is_from_us(headers, public_url) {
-        return Err(Problem::forbidden("The browser does not say that this was wished on a page of callout."));
+        return Err(Problem::from_another_page());
     }
     let name = &known.key.name;
     let role = needed(request);

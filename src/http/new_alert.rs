@@ -50,7 +50,8 @@ pub(super) fn read(body: Map<String, Value>, policies: &Policies, rules: &Channe
     }
 }
 
-fn is_web_address(text: &str) -> bool {
+/// Whether a text is an address that a browser may be sent to.
+pub(super) fn is_web_address(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 

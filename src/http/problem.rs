@@ -115,6 +115,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "The API key may not do this", detail)
     }
 
+    /// A browser's session is there, but the wish was not made on a page of ours.
+    pub(super) fn from_another_page() -> Self {
+        Self::forbidden("The browser does not say that this was wished on a page of callout.")
+    }
+
     /// It comes too often.
     pub(super) fn too_many(detail: &'static str) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)

@@ -1,23 +1,22 @@
 //! What the buttons of the pages do. Each ends where it began, at the alert's page.
 
-use std::sync::Arc;
-
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
+use serde_json::Map;
 
 use crate::engine::{self, NewAlert, Raising};
 use crate::escalation::{Severity, Via};
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::extract::Body;
-use crate::http::new_alert::MESSAGE_CHARS_MAX;
-use crate::http::problem::{FieldError, Problem};
+use crate::http::new_alert;
+use crate::http::problem::Problem;
 use crate::id::AlertId;
 
-use super::{FORM_BYTES_MAX, field, form};
+use super::{FORM_BYTES_MAX, field, form, frame};
 
 /// Where alerts say that they come from that were raised on the page.
 const SOURCE: &str = "dashboard";
@@ -66,34 +65,22 @@ pub(super) async fn raise(
     };
     match raised.await {
         Ok(id) => Redirect::to(&format!("/alerts/{id}")).into_response(),
-        Err(problem) => super::problem_page(Some(&caller), &problem),
+        Err(problem) => frame::problem(Some(&caller), &problem),
     }
 }
 
+/// A form says the same as the body of `POST /alerts`, in fewer words.
 fn new_alert(app: &App, form: &[(String, String)]) -> Result<NewAlert, Problem> {
+    let mut body = Map::new();
+    for name in ["message", "policy", "severity"] {
+        if let Some(value) = field(form, name) {
+            body.insert(name.to_owned(), value.into());
+        }
+    }
+    body.entry("severity").or_insert_with(|| Severity::Info.name().into());
+    body.insert("source".to_owned(), SOURCE.into());
     let settings = app.settings();
-    let message = field(form, "message").filter(|message| message.chars().count() <= MESSAGE_CHARS_MAX);
-    let wrong = |pointer: &str, detail: &str| {
-        Problem::invalid(vec![FieldError { pointer: pointer.to_owned(), detail: detail.to_owned() }])
-    };
-    let message = message.ok_or_else(|| wrong("/message", "must have 1 to 4000 characters"))?;
-    let policy = match field(form, "policy") {
-        Some(name) => settings.policies.get(name),
-        None => Some(settings.policies.first()),
-    };
-    let policy = policy.ok_or_else(|| wrong("/policy", "is not a policy"))?;
-    let wanted = field(form, "severity").unwrap_or_else(|| Severity::Info.name());
-    let severity = Severity::ALL.into_iter().find(|severity| severity.name() == wanted);
-    Ok(NewAlert {
-        message: message.into(),
-        severity: severity.ok_or_else(|| wrong("/severity", "is not a severity"))?,
-        policy: Some(policy.name.clone()),
-        dedup_key: None,
-        source: Some(SOURCE.into()),
-        link: None,
-        details: "{}".into(),
-        plan: Arc::clone(&policy.plan),
-    })
+    new_alert::read(body, &settings.policies, &settings.channel_rules)
 }
 
 pub(super) async fn act(
@@ -129,6 +116,6 @@ pub(super) async fn act(
     };
     match done.await {
         Ok(target) => Redirect::to(&target).into_response(),
-        Err(problem) => super::problem_page(Some(&caller), &problem),
+        Err(problem) => frame::problem(Some(&caller), &problem),
     }
 }

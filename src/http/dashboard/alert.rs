@@ -8,6 +8,7 @@ use crate::config::Role;
 use crate::escalation::{Alert, Entry, Happening, Progress, Status};
 use crate::http::App;
 use crate::http::auth::Caller;
+use crate::http::new_alert::is_web_address;
 use crate::timestamp::Timestamp;
 
 use super::actions::Note;
@@ -60,10 +61,9 @@ fn head(alert: &Alert) -> Markup {
 
 /// A link that somebody posted: only where it leads to the web, and without telling the other side of us.
 fn link_to(link: &str) -> Markup {
-    let is_web = url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     html! {
         span {
-            @if is_web { a href=(link) rel="noopener noreferrer" target="_blank" { (link) } } @else { (link) }
+            @if is_web_address(link) { a href=(link) rel="noopener noreferrer" target="_blank" { (link) } } @else { (link) }
         }
     }
 }

@@ -35,7 +35,7 @@ pub use session::{SESSION_BYTES_MAX, SESSION_LIFETIME};
 
 pub(super) use accept::wants_page;
 pub(super) use same_site::is_from_us;
-pub(super) use session::SessionKey;
+pub(super) use session::{Session, SessionKey};
 
 /// The largest form that is read, in bytes.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -78,19 +78,15 @@ pub(super) fn turned_away(uri: &Uri, problem: &Problem) -> Response {
     if problem.status() == StatusCode::UNAUTHORIZED {
         return Redirect::to(&sign_in::address(uri)).into_response();
     }
-    problem_page(None, problem)
+    frame::problem(None, problem)
 }
 
 /// The page of one alert, or of what stands in its way.
 pub(super) fn alert_page(app: &App, caller: &Caller, alert: Result<Arc<Alert>, Problem>, uri: &Uri) -> Response {
     match alert {
         Ok(alert) => alert::page(app, caller, &alert, actions::note_in(uri)),
-        Err(problem) => problem_page(Some(caller), &problem),
+        Err(problem) => frame::problem(Some(caller), &problem),
     }
-}
-
-fn problem_page(caller: Option<&Caller>, problem: &Problem) -> Response {
-    frame::problem(caller, problem)
 }
 
 /// A form as a browser sends it.

@@ -89,7 +89,7 @@ pub(super) async fn show(State(app): State<App>, Extension(caller): Extension<Ca
     };
     let (escalating, recent) = match listed.await {
         Ok(listed) => listed,
-        Err(problem) => return super::problem_page(Some(&caller), &problem),
+        Err(problem) => return frame::problem(Some(&caller), &problem),
     };
     let now = app.engine().now();
     let settings = app.settings();

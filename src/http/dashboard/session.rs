@@ -58,20 +58,21 @@ impl SessionKey {
     }
 
     /// The session in a cookie's value and the key that it was made with, if it is one of ours and not over.
-    pub(in crate::http) fn open<'k>(
+    ///
+    /// Each key comes as its hash, with whatever the caller knows it by.
+    pub(in crate::http) fn open<'k, K>(
         &self,
         sealed: &str,
-        keys: impl Iterator<Item = &'k ApiKey>,
+        keys: impl Iterator<Item = (&'k KeyHash, K)>,
         now: Timestamp,
-    ) -> Option<(Session, &'k ApiKey)> {
+    ) -> Option<(Session, K)> {
         if sealed.len() > SESSION_BYTES_MAX {
             return None;
         }
         let (said, tag) = sealed.rsplit_once('.')?;
         let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
-        let is_of =
-            |key: &ApiKey| constant_time::verify_slices_are_equal(self.tag(said, &key.hash).as_ref(), &tag).is_ok();
-        let key = keys.fold(None, |found, key| if is_of(key) { Some(key) } else { found })?;
+        let is_of = |hash| constant_time::verify_slices_are_equal(self.tag(said, hash).as_ref(), &tag).is_ok();
+        let key = keys.fold(None, |found, (hash, key)| if is_of(hash) { Some(key) } else { found })?;
         let session = read(said)?;
         (session.until > now).then_some((session, key))
     }
@@ -140,7 +141,7 @@ mod tests {
         let sealed = key.seal(&session, &ours);
         assert!(!sealed.contains("key-1"));
         let open = |key: &SessionKey, sealed: &str, keys: &[ApiKey], now| {
-            key.open(sealed, keys.iter(), now).map(|(session, _)| session)
+            key.open(sealed, keys.iter().map(|key| (&key.hash, key)), now).map(|(session, _)| session)
         };
         let both = [other.clone(), ours.clone()];
         assert_eq!(open(&key, &sealed, &both, NOON), Some(session.clone()));

@@ -11,7 +11,7 @@ use crate::http::auth::Origin;
 use crate::http::extract::Body;
 use crate::http::problem::Problem;
 
-use super::frame::Page;
+use super::frame::{self, Page};
 use super::session::{self, SESSION_LIFETIME, Session};
 use super::{FORM_BYTES_MAX, SIGN_IN, field, form, same_site};
 
@@ -49,7 +49,7 @@ pub(super) async fn enter(State(app): State<App>, request: Request) -> Response 
     };
     match form {
         Ok(form) => entered(&app, &headers, &extensions, &form).await,
-        Err(problem) => super::problem_page(None, &problem),
+        Err(problem) => frame::problem(None, &problem),
     }
 }
 
@@ -77,14 +77,13 @@ async fn entered(app: &App, headers: &HeaderMap, extensions: &Extensions, form: 
             let cookie = session::given(&session_key.seal(&session, key), same_site::is_over_tls(headers, public_url));
             ([(header::SET_COOKIE, cookie)], Redirect::to(wanted)).into_response()
         }
-        Err(problem) => super::problem_page(None, &problem),
+        Err(problem) => frame::problem(None, &problem),
     }
 }
 
 pub(super) async fn leave(State(app): State<App>, headers: HeaderMap, _: Body<FORM_BYTES_MAX>) -> Response {
     if !same_site::is_from_us(&headers, app.settings().public_url.as_deref()) {
-        let words = "The browser does not say that this was wished on a page of callout.";
-        return super::problem_page(None, &Problem::forbidden(words));
+        return frame::problem(None, &Problem::from_another_page());
     }
     let cookies = session::taken_away().map(|cookie| (header::SET_COOKIE, cookie));
     (AppendHeaders(cookies), Redirect::to(SIGN_IN)).into_response()
