@@ -241,7 +241,6 @@ impl Callbacks {
     /// Begins nothing more, and waits for what is on its way.
     pub async fn stop(&self) {
         self.stop.cancel();
-        self.generation.lock().unwrap_or_else(PoisonError::into_inner).cancel();
         self.tracker.close();
         self.tracker.wait().await;
     }

@@ -4,8 +4,6 @@
 //!
 //! What is not installed is left out and said so; where `CALLOUT_TEST_ALL` is set it fails instead.
 
-#![expect(clippy::print_stderr, reason = "what is left out or goes wrong is said")]
-
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,6 +23,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::config::TEST_ONLY_PRIVATE_KEY;
+use crate::harness::leave_out;
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -54,8 +53,7 @@ fn tool(variable: &str, name: &str, check: &[&str]) -> Option<PathBuf> {
     if answers.is_ok_and(|status| status.success()) {
         return Some(program);
     }
-    assert!(environment.get("CALLOUT_TEST_ALL").is_none(), "{name} is needed here; {variable} may name it");
-    eprintln!("LEFT OUT: {name} is not installed ({variable} may name it), so that this was not tried with it");
+    leave_out(&format!("{name} is not installed; {variable} may name it"));
     None
 }
 
