@@ -29,6 +29,12 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// The acknowledge page
+///
+/// What a message's link opens. Opening it changes nothing.
+#[utoipa::path(get, path = "/a/{token}", tag = "people",
+    params(("token" = String, Path, pattern = "^[A-Za-z0-9_-]+$", description = "From the message's link.")),
+    responses((status = 200, description = "The page", content_type = "text/html", body = String)))]
 pub(super) async fn show(
     State(app): State<App>,
     token: Result<Path<String>, PathRejection>,
@@ -37,6 +43,12 @@ pub(super) async fn show(
     Ok(page(StatusCode::OK, &view(&alert, token.attempt)))
 }
 
+/// The page's button
+///
+/// Acknowledges as the user whose link it is.
+#[utoipa::path(post, path = "/a/{token}", tag = "people",
+    params(("token" = String, Path, pattern = "^[A-Za-z0-9_-]+$", description = "From the message's link.")),
+    responses((status = 200, description = "The page", content_type = "text/html", body = String)))]
 pub(super) async fn press(
     State(app): State<App>,
     token: Result<Path<String>, PathRejection>,

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::engine::{Raising, Request};
 use crate::escalation::{Alert, Via};
@@ -17,6 +18,7 @@ use super::auth::Caller;
 use super::dashboard;
 use super::extract::{ALERT_BODY_MAX, AlertPath, Body, Fields, Query, object};
 use super::new_alert;
+use super::openapi::schemas;
 use super::problem::{FieldError, Problem};
 use super::view::AlertView;
 
@@ -28,6 +30,16 @@ pub const BY_CHARS_MAX: usize = 100;
 const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 200;
 
+/// Raise an alert
+///
+/// Durable before the answer; does not wait for Vonage. A known `dedup_key` answers 200 with the alert that is open.
+#[utoipa::path(post, path = "/alerts", tag = "alerts", security(("key" = [])), request_body = schemas::NewAlert,
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$",
+        description = "Sending again with the same key and body within 24 hours gets the first answer again.")),
+    responses(
+        (status = 201, description = "Raised", body = AlertView, headers(("Location" = String, description = "The alert's path."))),
+        (status = 200, description = "Raised before", body = AlertView, headers(("Location" = String, description = "The alert's path."))),
+        (status = 422, description = "")))]
 pub(super) async fn raise(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -55,7 +67,13 @@ pub(super) async fn raise(
     Ok(response)
 }
 
-/// The alert as JSON, or as the live page for a browser.
+/// See an alert
+///
+/// With its attempts and timeline; for a browser (`Accept: text/html`) the live page.
+#[utoipa::path(get, path = "/alerts/{id}", tag = "alerts", security(("key" = [])),
+    params(("id" = String, Path, format = "uuid", description = "The alert's id.")),
+    responses((status = 200, description = "The alert", content((AlertView = "application/json"), (String = "text/html"))),
+        (status = 303, description = "A browser that is not signed in is led to the form")))]
 pub(super) async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -80,12 +98,26 @@ fn shown(alert: &Alert) -> Response {
     Json(AlertView::whole(alert)).into_response()
 }
 
-#[derive(Serialize)]
-struct List<'a> {
+/// One page of alerts.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AlertList)]
+pub(super) struct List<'a> {
     alerts: Vec<AlertView<'a>>,
+    /// For the next page; null on the last.
+    #[schema(required = true, format = "uuid")]
     next_cursor: Option<String>,
 }
 
+/// List alerts
+///
+/// Newest first; without attempts and timeline.
+#[utoipa::path(get, path = "/alerts", tag = "alerts", security(("key" = [])),
+    params(
+        ("status" = Option<schemas::AlertStatus>, Query, description = "Only alerts of this status."),
+        ("policy" = Option<String>, Query, description = "Only alerts of this policy."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 50 unless told otherwise."),
+        ("cursor" = Option<String>, Query, format = "uuid", description = "The `next_cursor` of an earlier answer.")),
+    responses((status = 200, description = "The alerts", body = List), (status = 422, description = "")))]
 pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Problem> {
     let page = page(query)?;
     let limit = page.limit;
@@ -123,6 +155,13 @@ pub(super) const STATUSES: [(&str, StatusFilter); 4] = [
     ("resolved", StatusFilter::Resolved),
 ];
 
+/// Acknowledge an alert
+///
+/// Somebody has seen it; nobody else is called. Twice is harmless.
+#[utoipa::path(post, path = "/alerts/{id}/acknowledge", tag = "alerts", security(("key" = [])),
+    params(("id" = String, Path, format = "uuid", description = "The alert's id.")),
+    request_body = Option<schemas::By>,
+    responses((status = 200, description = "The alert", body = AlertView), (status = 409, description = ""), (status = 422, description = "")))]
 pub(super) async fn acknowledge(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -134,6 +173,13 @@ pub(super) async fn acknowledge(
     Ok(shown(&*app.engine().acknowledge(id, &wish.by, Via::Api, None).await?))
 }
 
+/// Resolve an alert
+///
+/// The problem itself is over. Twice is harmless.
+#[utoipa::path(post, path = "/alerts/{id}/resolve", tag = "alerts", security(("key" = [])),
+    params(("id" = String, Path, format = "uuid", description = "The alert's id.")),
+    request_body = Option<schemas::By>,
+    responses((status = 200, description = "The alert", body = AlertView), (status = 422, description = "")))]
 pub(super) async fn resolve(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -145,6 +191,15 @@ pub(super) async fn resolve(
     Ok(shown(&*app.engine().resolve(id, &wish.by).await?))
 }
 
+/// Call the next user now
+///
+/// With `attempt`, only if that one is still current, so that two people who press at once skip one user.
+#[utoipa::path(post, path = "/alerts/{id}/escalate", tag = "alerts", security(("key" = [])),
+    params(("id" = String, Path, format = "uuid", description = "The alert's id."),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$",
+            description = "Sending again with the same key and body within 24 hours has no second effect.")),
+    request_body = Option<schemas::Escalation>,
+    responses((status = 200, description = "The alert", body = AlertView), (status = 409, description = ""), (status = 422, description = "")))]
 pub(super) async fn escalate(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

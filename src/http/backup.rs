@@ -21,8 +21,15 @@ use super::problem::Problem;
 /// How much of the copy is sent at a time, in bytes.
 const PIECE: usize = 64 << 10;
 
+/// A copy of the database
+///
+/// For `callout backup`; needs a key that may do everything.
+///
 /// Copies the database, looks through the copy and sends it. The copy stands beside the database meanwhile and
 /// has lost its name before the first byte is sent, so that it cannot be left lying.
+#[utoipa::path(get, path = "/backup", tag = "operating", security(("key" = [])),
+    responses((status = 200, description = "The copy", content_type = "application/vnd.sqlite3", body = String),
+        (status = 409, description = "")))]
 pub(super) async fn send(State(app): State<App>) -> Result<Response, Problem> {
     static N_COPIES: AtomicU64 = AtomicU64::new(0);
     let settings = app.settings();

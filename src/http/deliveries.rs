@@ -5,6 +5,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::engine;
 use crate::store::{Delivery, DeliveryPage, Which};
@@ -17,17 +18,24 @@ use super::problem::{FieldError, Problem};
 const DELIVERIES_LIST_DEFAULT: usize = 50;
 const DELIVERIES_LIST_MAX: usize = 200;
 
-#[derive(Serialize)]
-struct DeliveryView {
+/// A callback that waits, or was given up.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Delivery)]
+pub(super) struct DeliveryView {
     id: u64,
     endpoint: String,
     event: String,
     topic: &'static str,
+    #[schema(required = true, format = "uuid")]
     alert_id: Option<String>,
+    #[schema(format = DateTime)]
     at: String,
+    #[schema(pattern = "^(waiting|dead)$")]
     status: &'static str,
     tries: u32,
+    #[schema(required = true, format = DateTime)]
     next_try_at: Option<String>,
+    #[schema(required = true)]
     failure: Option<String>,
 }
 
@@ -48,12 +56,24 @@ impl DeliveryView {
     }
 }
 
-#[derive(Serialize)]
-struct List {
+/// One page of callbacks.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryList)]
+pub(super) struct List {
     deliveries: Vec<DeliveryView>,
+    #[schema(required = true, pattern = "^[0-9]+$")]
     next_cursor: Option<String>,
 }
 
+/// List callbacks
+///
+/// Those that wait, or with `dead=true` those that were given up; newest first.
+#[utoipa::path(get, path = "/deliveries", tag = "callbacks", security(("key" = [])),
+    params(
+        ("dead" = Option<bool>, Query, description = "Whether those that were given up are asked for."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 50 unless told otherwise."),
+        ("cursor" = Option<String>, Query, pattern = "^[0-9]{1,15}$", description = "The `next_cursor` of an earlier answer.")),
+    responses((status = 200, description = "The callbacks", body = List), (status = 422, description = "")))]
 pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Problem> {
     let page = page(query)?;
     // One more than asked for, to know whether there is a next page.
@@ -83,18 +103,28 @@ fn page(mut query: Query) -> Result<DeliveryPage, Problem> {
     if errors.is_empty() { Ok(DeliveryPage { is_dead, before, limit }) } else { Err(Problem::invalid(errors)) }
 }
 
-#[derive(Serialize)]
-struct Replayed {
+/// How many callbacks wait again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Replayed {
     replayed: usize,
 }
 
+/// Try all callbacks again
+///
 /// Everything that was given up waits again.
+#[utoipa::path(post, path = "/deliveries/replay", tag = "callbacks", security(("key" = [])),
+    responses((status = 200, description = "They wait again", body = Replayed)))]
 pub(super) async fn replay_all(State(app): State<App>) -> Result<Response, Problem> {
     let replayed = app.callbacks().replay(Which::All).await.map_err(engine::Error::from)?;
     Ok(Json(Replayed { replayed }).into_response())
 }
 
+/// Try one callback again
+///
 /// One that was given up waits again.
+#[utoipa::path(post, path = "/deliveries/{id}/replay", tag = "callbacks", security(("key" = [])),
+    params(("id" = u64, Path, description = "From the list.")),
+    responses((status = 200, description = "It waits again", body = Replayed)))]
 pub(super) async fn replay(
     State(app): State<App>,
     id: Result<Path<String>, PathRejection>,

@@ -37,6 +37,14 @@ struct Listener {
     is_over: bool,
 }
 
+/// Follow an alert
+///
+/// The timeline as server-sent events: what is past first, then what happens. Ends when the alert is no longer
+/// escalating. Each event is named by what happened, has the number of its line as id, and the line as JSON.
+#[utoipa::path(get, path = "/alerts/{id}/events", tag = "alerts", security(("key" = [])),
+    params(("id" = String, Path, format = "uuid", description = "The alert's id."),
+        ("Last-Event-ID" = Option<String>, Header, pattern = "^[0-9]{1,9}$", description = "Goes on behind this line.")),
+    responses((status = 200, description = "The lines, each as `TimelineEntry`", content_type = "text/event-stream", body = String)))]
 pub(super) async fn listen(
     State(app): State<App>,
     AlertPath(id): AlertPath,

@@ -4,19 +4,45 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::engine::Readiness;
 
 use super::App;
 use super::problem::Problem;
 
-/// The process is up.
-pub(super) async fn alive() -> Response {
-    Json(json!({ "status": "ok" })).into_response()
+/// That the process is up.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Alive {
+    #[schema(pattern = "^ok$")]
+    status: &'static str,
 }
 
+/// That callout can work.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Ready {
+    #[schema(pattern = "^ready$")]
+    status: &'static str,
+    /// What the operator should mend.
+    warnings: Vec<&'static str>,
+    /// How long ago the last audit of all open alerts ended well; null before the first.
+    #[schema(required = true)]
+    audited_seconds_ago: Option<u64>,
+}
+
+/// The process is up
+#[utoipa::path(get, path = "/healthz", tag = "operating",
+    responses((status = 200, description = "It is up", body = Alive)))]
+pub(super) async fn alive() -> Response {
+    Json(Alive { status: "ok" }).into_response()
+}
+
+/// callout can work
+///
 /// The store can keep something and the timers run. What the operator should mend is named.
+#[utoipa::path(get, path = "/readyz", tag = "operating",
+    responses((status = 200, description = "It can work", body = Ready)))]
 pub(super) async fn ready(State(app): State<App>) -> Result<Response, Problem> {
     match app.engine().readiness().await? {
         Readiness::Stopping => Err(Problem::unavailable("callout is stopping.")),
@@ -39,13 +65,16 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response, Problem> {
                 warnings.push("the disk is full: new alerts are refused");
             }
             let audited_seconds_ago = audited_ago.map(|ago| ago.as_secs());
-            let said = json!({ "status": "ready", "warnings": warnings, "audited_seconds_ago": audited_seconds_ago });
-            Ok(Json(said).into_response())
+            Ok(Json(Ready { status: "ready", warnings, audited_seconds_ago }).into_response())
         }
     }
 }
 
-/// What is counted, as Prometheus reads it.
+/// What is counted
+///
+/// For Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "operating",
+    responses((status = 200, description = "The figures", content_type = "application/openmetrics-text", body = String)))]
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     match app.engine().metrics().render() {
         Ok(text) => {

@@ -13,6 +13,7 @@ mod health;
 mod integrations;
 mod listen;
 mod new_alert;
+mod openapi;
 mod pace;
 mod problem;
 mod view;
@@ -31,10 +32,12 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::config::channel::ChannelRules;
 use crate::config::{Integration, Policies};
@@ -153,26 +156,37 @@ pub async fn serve(listener: TcpListener, app: &App, limits: Limits) -> io::Resu
     listen::serve(listener, router(app.clone(), limits), limits, app.stop()).await
 }
 
-/// Every path, and everything that a request passes on its way.
+/// Every path. What stands here is what `/openapi.json` describes: each handler says above itself what it takes
+/// and answers.
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::Shared::openapi())
+        .routes(routes!(alerts::raise, alerts::list))
+        .routes(routes!(alerts::show))
+        .routes(routes!(events::listen))
+        .routes(routes!(alerts::acknowledge))
+        .routes(routes!(alerts::resolve))
+        .routes(routes!(alerts::escalate))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay_all))
+        .routes(routes!(deliveries::replay))
+        .routes(routes!(webhooks::status))
+        .routes(routes!(webhooks::inbound))
+        .routes(routes!(ack::show, ack::press))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(backup::send))
+        .routes(routes!(openapi::description))
+        .routes(routes!(openapi::page))
+}
+
+/// The paths, and everything that a request passes on its way.
 fn router(app: App, limits: Limits) -> Router {
-    Router::new()
-        .route("/alerts", post(alerts::raise).get(alerts::list))
-        .route("/alerts/{id}", get(alerts::show))
-        .route("/alerts/{id}/events", get(events::listen))
-        .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
-        .route("/alerts/{id}/resolve", post(alerts::resolve))
-        .route("/alerts/{id}/escalate", post(alerts::escalate))
-        .route("/deliveries", get(deliveries::list))
-        .route("/deliveries/replay", post(deliveries::replay_all))
-        .route("/deliveries/{id}/replay", post(deliveries::replay))
-        .route("/webhooks/status", post(webhooks::receive))
-        .route("/webhooks/inbound", post(webhooks::receive))
-        .route("/a/{token}", get(ack::show).post(ack::press))
+    let (router, _described) = routes().split_for_parts();
+    router
+        // Pages for people in browsers are no part of the API.
         .merge(dashboard::routes())
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .route(BACKUP_PATH, get(backup::send))
+        // Other tools speak forms of their own, which docs/integrations.md tells.
         .merge(integrations::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)

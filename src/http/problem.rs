@@ -6,6 +6,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::engine;
 use crate::escalation::Ignored;
@@ -34,7 +35,7 @@ struct Said {
 }
 
 /// What is wrong with one field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct FieldError {
     /// Where it stands: a JSON pointer (RFC 6901) into the body, or the name of a query parameter behind a slash.
     pub(super) pointer: String,
@@ -49,12 +50,21 @@ impl FieldError {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// An error (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Body<'a> {
+    /// Names the kind of error.
+    #[schema(pattern = "^/problems/[a-z-]+$")]
     r#type: String,
+    /// The kind of error in words.
     title: &'static str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What is wrong this time.
     detail: &'a str,
+    /// Every field that is wrong.
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     errors: &'a [FieldError],
 }

@@ -2,29 +2,46 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::contact::Channel;
 use crate::escalation::{Alert, Attempt, Backend, Entry, Progress};
 use crate::timestamp::Timestamp;
 
+use super::openapi::schemas;
+
 /// An alert, without attempts and timeline in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Alert)]
 pub(super) struct AlertView<'a> {
+    #[schema(format = "uuid")]
     id: String,
+    #[schema(pattern = "^[A-Z0-9]{3,8}$")]
     code: String,
+    #[schema(value_type = schemas::AlertStatus)]
     status: &'static str,
     message: &'a str,
+    #[schema(value_type = schemas::SeverityName)]
     severity: &'static str,
+    #[schema(required = true)]
     policy: Option<&'a str>,
+    #[schema(required = true)]
     dedup_key: Option<&'a str>,
     repeats: u32,
+    #[schema(required = true)]
     source: Option<&'a str>,
+    #[schema(required = true)]
     link: Option<&'a str>,
+    #[schema(value_type = schemas::AnyObject)]
     details: Details<'a>,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
     round: u32,
+    #[schema(required = true)]
     current: Option<CurrentView<'a>>,
+    #[schema(required = true)]
     acknowledged: Option<AcknowledgedView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<Vec<AttemptView<'a>>>,
@@ -43,68 +60,102 @@ impl Serialize for Details<'_> {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct CurrentView<'a> {
+/// The attempt that is being made now.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CurrentAttempt)]
+pub(super) struct CurrentView<'a> {
     attempt: u32,
     user: &'a str,
+    #[schema(value_type = Option<schemas::ChannelName>, required = true)]
     channel: Option<&'static str>,
+    #[schema(required = true)]
     address: Option<String>,
+    #[schema(value_type = schemas::AttemptStatus)]
     status: &'static str,
     /// When the wait for a read is over; none while the message is not accepted yet.
+    #[schema(format = DateTime, required = true)]
     expires_at: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct AcknowledgedView<'a> {
+/// Who acknowledged, and how.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Acknowledgement)]
+pub(super) struct AcknowledgedView<'a> {
     by: &'a str,
+    #[schema(value_type = schemas::ViaName)]
     via: &'static str,
+    #[schema(value_type = Option<schemas::ChannelName>, required = true)]
     channel: Option<&'static str>,
+    #[schema(format = DateTime)]
     at: String,
 }
 
-#[derive(Debug, Serialize)]
-struct AttemptView<'a> {
+/// One attempt to reach somebody.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
+pub(super) struct AttemptView<'a> {
     number: u32,
     round: u32,
     user: &'a str,
+    #[schema(value_type = Option<schemas::ChannelName>, required = true)]
     channel: Option<&'static str>,
+    #[schema(required = true)]
     address: Option<String>,
+    #[schema(value_type = schemas::AttemptStatus)]
     status: &'static str,
+    #[schema(required = true)]
     message_uuid: Option<&'a str>,
+    #[schema(required = true)]
     dispatch_uuid: Option<&'a str>,
     tries: u32,
+    #[schema(format = DateTime, required = true)]
     sent_at: Option<String>,
+    #[schema(format = DateTime, required = true)]
     expires_at: Option<String>,
+    #[schema(format = DateTime, required = true)]
     delivered_at: Option<String>,
+    #[schema(format = DateTime, required = true)]
     read_at: Option<String>,
+    #[schema(required = true)]
     error: Option<ErrorView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Vec<MessageView<'a>>>,
 }
 
-#[derive(Debug, Serialize)]
-struct ErrorView<'a> {
+/// Why an attempt failed, in the words of Vonage or the provider.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Failure)]
+pub(super) struct ErrorView<'a> {
+    #[schema(required = true)]
     code: Option<&'a str>,
     detail: &'a str,
 }
 
-#[derive(Debug, Serialize)]
-struct MessageView<'a> {
+/// One message of an attempt's workflow on Dispatch.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WorkflowMessage)]
+pub(super) struct MessageView<'a> {
+    #[schema(value_type = Option<schemas::ChannelName>, required = true)]
     channel: Option<&'static str>,
     message_uuid: &'a str,
+    #[schema(value_type = schemas::AttemptStatus)]
     status: &'static str,
 }
 
 /// One line of the timeline.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TimelineEntry)]
 pub(super) struct EntryView<'a> {
+    #[schema(format = DateTime)]
     at: String,
+    #[schema(value_type = schemas::EventName)]
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schemas::ChannelName>)]
     channel: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<&'a str>,

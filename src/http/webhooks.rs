@@ -10,10 +10,36 @@ use crate::vonage::{SignatureError, signature, webhook};
 
 use super::App;
 use super::extract::{Body, WEBHOOK_BODY_MAX, claims_json};
+use super::openapi::schemas;
 use super::problem::Problem;
 
-/// Answered only when the webhook's effect is durable: what is answered 200 is never sent again.
-pub(super) async fn receive(
+/// What became of a message
+///
+/// Takes any of Vonage's bodies. 200 once its effect is durable: what is answered 200 is never sent again.
+#[utoipa::path(post, path = "/webhooks/status", tag = "vonage", security((), ("signature" = [])), request_body = schemas::Webhook,
+    responses((status = 200, description = "It is kept"), (status = 401, description = "")))]
+pub(super) async fn status(
+    app: State<App>,
+    headers: HeaderMap,
+    body: Body<WEBHOOK_BODY_MAX>,
+) -> Result<StatusCode, Problem> {
+    receive(app, headers, body).await
+}
+
+/// Somebody wrote back
+///
+/// Takes any of Vonage's bodies. 200 once its effect is durable: what is answered 200 is never sent again.
+#[utoipa::path(post, path = "/webhooks/inbound", tag = "vonage", security((), ("signature" = [])), request_body = schemas::Webhook,
+    responses((status = 200, description = "It is kept"), (status = 401, description = "")))]
+pub(super) async fn inbound(
+    app: State<App>,
+    headers: HeaderMap,
+    body: Body<WEBHOOK_BODY_MAX>,
+) -> Result<StatusCode, Problem> {
+    receive(app, headers, body).await
+}
+
+async fn receive(
     State(app): State<App>,
     headers: HeaderMap,
     Body(bytes): Body<WEBHOOK_BODY_MAX>,

@@ -124,7 +124,7 @@ const WIRING: [&str; 4] = ["service", "cli", "lib", "main"];
 const HIDDEN: [(&str, &str); 3] = [("store", "memory"), ("store", "sqlite"), ("store", "postgres")];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("rusqlite", &["store"]),
     ("reqwest", &["vonage", "outgoing", "sandbox", "heartbeat", "cli"]),
     ("axum", &["http", "sandbox"]),
@@ -133,6 +133,8 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("tower_http", &["http", "sandbox"]),
     ("maud", &["http"]),
     ("minijinja", &["integrations"]),
+    ("utoipa", &["http"]),
+    ("utoipa_axum", &["http"]),
     ("clap", &["cli", "main"]),
     ("granit_parser", &["config"]),
     ("serde_saphyr", &["sandbox"]),
