@@ -132,8 +132,8 @@ fn complete(path: &str, operation: &mut Map<String, Value>) {
     let content = operation.get_mut("requestBody").and_then(|body| body.get_mut("content")?.as_object_mut());
     for (_, media) in content.into_iter().flatten() {
         // A body that may be left out is not null where it is there.
-        let choices = media.pointer("/schema/oneOf").and_then(Value::as_array).into_iter().flatten();
-        if let Some(only) = choices.filter(|choice| choice.get("$ref").is_some()).next_back().cloned() {
+        let mut choices = media.pointer("/schema/oneOf").and_then(Value::as_array).into_iter().flatten();
+        if let Some(only) = choices.find(|choice| choice.get("$ref").is_some()).cloned() {
             put(media, "schema", only);
         }
     }

@@ -206,7 +206,7 @@ fn kind(schema: &Value) -> Markup {
     }
     let choices: Vec<&Value> = ["oneOf", "anyOf", "allOf"]
         .iter()
-        .flat_map(|key| schema.get(key).and_then(Value::as_array))
+        .filter_map(|key| schema.get(key).and_then(Value::as_array))
         .flatten()
         .collect();
     html! {
