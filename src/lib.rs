@@ -9,13 +9,14 @@
 //! | [`wording`] | how messages are worded |
 //! | [`escalation`] | the core: one pure function that decides everything |
 //! | [`clock`], [`chance`], [`sender`], [`incoming`] | the small ports: time, chance, what goes out, what comes back |
+//! | [`metrics`] | what is counted |
 //! | [`callback`], [`target`] | what other systems are told, and where that may go |
 //! | [`store`] | where alerts are kept |
 //! | [`config`] | from a file, flags and the environment to values that cannot be wrong |
 //! | [`vonage`] | speaking Vonage: requests, answers, webhooks |
 //! | [`integrations`] | what other tools post |
 //! | [`heartbeat`] | a URL that is called as long as callout goes on |
-//! | [`link`], [`metrics`] | acknowledge links, and what is counted |
+//! | [`link`] | acknowledge links |
 //! | [`alarm`] | what the people who run callout must be told |
 //! | [`engine`] | runs the machine: events in, effects out |
 //! | [`outgoing`] | the ways out that are not Vonage |

@@ -7,7 +7,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Method, Response};
 use serde_json::{Map, Value, json};
 
-use crate::config::{self, Environment};
+use crate::config::{self, Environment, Whereabouts};
 use crate::service::KeyFile;
 
 use super::terminal::{Printed, chain, complain, to_stdout};
@@ -130,7 +130,7 @@ pub(super) async fn send(arguments: &SendArguments, environment: &Environment) -
         let service = Service::find(&arguments.service, environment)?;
         let alert = service.call(Method::POST, "/alerts", Some(&Value::Object(body))).await?;
         if arguments.follow {
-            return service.follow(&alert).await;
+            return service.follow(&alert, arguments.service.json).await;
         }
         print_alert(&alert, &arguments.service);
         Ok(DONE)
@@ -231,11 +231,11 @@ impl Service {
         let (base, key) = match (url, key) {
             (Some(url), Some(key)) => (url.to_owned(), key.to_owned()),
             (url, key) => {
-                let config = read_config(arguments, environment)?;
-                let base = url.map_or_else(|| format!("http://{}", reachable(config.server.listen)), str::to_owned);
+                let whereabouts = locate(arguments, environment)?;
+                let base = url.map_or_else(|| format!("http://{}", reachable(whereabouts.listen)), str::to_owned);
                 let key = match key {
                     Some(key) => key.to_owned(),
-                    None => key_of(&config)?,
+                    None => key_of(&whereabouts)?,
                 };
                 (base, key)
             }
@@ -313,10 +313,11 @@ impl Service {
         }
     }
 
-    /// Prints the timeline as it grows, until the alert is no longer escalating.
-    async fn follow(&self, alert: &Value) -> Result<u8, Failed> {
+    /// Prints the timeline as it grows, until the alert is no longer escalating. As JSON: the alert on the first line,
+    /// then one line for each entry.
+    async fn follow(&self, alert: &Value, as_json: bool) -> Result<u8, Failed> {
         let id = alert.get("id").and_then(Value::as_str).unwrap_or_default();
-        let _read_or_not = to_stdout(&show::headline(alert));
+        let _read_or_not = to_stdout(&if as_json { format!("{alert}\n") } else { show::headline(alert) });
         let path = path_of(id, "/events");
         let mut n_shown = 0_usize;
         loop {
@@ -333,7 +334,8 @@ impl Service {
                     n_seen += 1;
                     if n_seen > n_shown {
                         n_shown = n_seen;
-                        if to_stdout(&show::entry(&entry)) == Printed::Closed {
+                        let line = if as_json { format!("{entry}\n") } else { show::entry(&entry) };
+                        if to_stdout(&line) == Printed::Closed {
                             return Ok(DONE);
                         }
                     }
@@ -375,10 +377,11 @@ impl Events {
     }
 }
 
-fn read_config(arguments: &ServiceArguments, environment: &Environment) -> Result<config::Config, Failed> {
+/// What a client needs to know is read, and nothing else: it needs none of the service's secrets.
+fn locate(arguments: &ServiceArguments, environment: &Environment) -> Result<Whereabouts, Failed> {
     let arguments = ConfigArguments { config: arguments.config.clone(), ..ConfigArguments::default() };
-    match config::load(&arguments.overrides(environment), environment) {
-        Ok(loaded) => Ok(loaded.config),
+    match config::locate(&arguments.overrides(environment), environment) {
+        Ok(whereabouts) => Ok(whereabouts),
         Err(problems) => {
             let hint = "give --url (or CALLOUT_URL) and CALLOUT_API_KEY, or --config with the service's configuration";
             complain(&format!("cannot tell where callout runs:\n{problems}"), Some(hint));
@@ -387,8 +390,11 @@ fn read_config(arguments: &ServiceArguments, environment: &Environment) -> Resul
     }
 }
 
-fn key_of(config: &config::Config) -> Result<String, Failed> {
-    let file = KeyFile::of(config);
+fn key_of(whereabouts: &Whereabouts) -> Result<String, Failed> {
+    if let Some(key) = &whereabouts.api_key {
+        return Ok(key.reveal().to_owned());
+    }
+    let file = KeyFile::beside(&whereabouts.store, &whereabouts.path);
     match file.read() {
         Ok(Some(key)) => Ok(key.reveal().to_owned()),
         Ok(None) => {
@@ -404,7 +410,7 @@ fn key_of(config: &config::Config) -> Result<String, Failed> {
 }
 
 /// An address to listen on as an address to call: "everywhere" becomes "here".
-fn reachable(listen: std::net::SocketAddr) -> std::net::SocketAddr {
+pub(super) fn reachable(listen: std::net::SocketAddr) -> std::net::SocketAddr {
     let mut address = listen;
     if listen.ip().is_unspecified() {
         address.set_ip(match listen {

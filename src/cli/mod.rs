@@ -7,6 +7,8 @@ mod check;
 mod client;
 mod deliveries;
 mod demo;
+mod doctor;
+mod manual;
 mod sandbox;
 mod serve;
 mod show;
@@ -79,6 +81,12 @@ enum Command {
     Restore(backup::RestoreArguments),
     /// Run a stand-in for Vonage.
     Sandbox(sandbox::SandboxArguments),
+    /// Look whether everything is in its place for tonight; sends no message.
+    Doctor(doctor::DoctorArguments),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(manual::CompletionsArguments),
+    /// Print the manual page, or write one for each command.
+    Man(manual::ManArguments),
 }
 
 /// The flags that say something about the configuration. Each wins over its variable, and the variable over
@@ -154,6 +162,9 @@ pub fn run() -> ExitCode {
             Command::Backup(arguments) => backup::backup(&arguments, &environment).await,
             Command::Restore(arguments) => backup::put_back(&arguments, &environment),
             Command::Sandbox(arguments) => sandbox::run(&arguments).await,
+            Command::Doctor(arguments) => doctor::run(&arguments, &environment).await,
+            Command::Completions(arguments) => manual::completions(&arguments),
+            Command::Man(arguments) => manual::man(&arguments),
         }
     });
     // What still runs then is a blocking read of a terminal or a disk, which must not hold the exit back.

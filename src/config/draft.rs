@@ -149,6 +149,20 @@ impl Draft<'_> {
         (!report.has_errors()).then_some(config)
     }
 
+    /// Where the service is found, and the key that the configuration gives.
+    pub(super) fn whereabouts(
+        &self,
+        folder: &Path,
+        overrides: &Overrides,
+        report: &mut Report,
+    ) -> (SocketAddr, StoreChoice, Option<Secret>) {
+        let listen = read_or(chosen(overrides.listen.as_ref(), self.listen), LISTEN_DEFAULT, setting::listen, report);
+        let store = chosen(overrides.store.as_ref(), self.store);
+        let store = read_or(store, StoreChoice::beside(folder), setting::store, report);
+        let api_key = chosen(overrides.api_key.as_ref(), self.api_key).given();
+        (listen, store, api_key.and_then(|given| api_key::api_key(given, LISTEN_DEFAULT, report)))
+    }
+
     fn server(&self, overrides: &Overrides, report: &mut Report) -> Server {
         let listen: SocketAddr =
             read_or(chosen(overrides.listen.as_ref(), self.listen), LISTEN_DEFAULT, setting::listen, report);

@@ -29,6 +29,17 @@ impl Environment {
     }
 }
 
+impl Environment {
+    /// The same, with a value for each variable that the text names as `${NAME}` and nobody has set.
+    pub(super) fn with_all_of(&self, text: &str, value: &str) -> Self {
+        let mut filled = self.clone();
+        for name in text.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name) {
+            filled.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        filled
+    }
+}
+
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())

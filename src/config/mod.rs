@@ -215,6 +215,54 @@ pub fn parse(
     }
 }
 
+/// Where a service is found from the same machine.
+#[derive(Clone, Debug)]
+pub struct Whereabouts {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where it keeps its alerts; a key that it made stands beside them.
+    pub store: StoreChoice,
+    /// The key that may do everything, where the configuration gives one.
+    pub api_key: Option<Secret>,
+    /// The file that this was read from.
+    pub path: PathBuf,
+}
+
+/// Stands for variables that are not set while only the whereabouts are asked for.
+const NOT_SET: &str = "value-of-a-variable-that-is-not-set";
+
+/// Reads of a configuration only where the service is found. What else is wrong with it, or which variables of
+/// it are not set here, does not matter to whoever only wants to talk to the service.
+pub fn locate(overrides: &Overrides, environment: &Environment) -> Result<Whereabouts, Problems> {
+    let known = overrides.config_path();
+    let path = known.or_else(|| PATHS_DEFAULT.iter().map(PathBuf::from).find(|path| path.exists()));
+    let path = path.ok_or_else(nothing_to_read)?;
+    let mut report = Report::about(&path.display().to_string());
+    let bytes = match read_file(&path, FILE_BYTES_MAX.saturating_add(1)) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            report.error(Place::File, credential::reason(&error));
+            return Err(report.into_errors());
+        }
+    };
+    let environment = environment.with_all_of(&String::from_utf8_lossy(&bytes), NOT_SET);
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let Some(root) = tree::read(&bytes, &environment, &mut report) else { return Err(report.into_errors()) };
+    let draft = if tutorial::is_meant(&root) {
+        tutorial::read(&root, folder, &mut report)
+    } else {
+        native::read(&root, folder, &mut report)
+    };
+    let Some(draft) = draft else { return Err(report.into_errors()) };
+    let mut problems = Report::about(&path.display().to_string());
+    let (listen, store, api_key) = draft.whereabouts(folder, overrides, &mut problems);
+    if problems.has_errors() {
+        return Err(problems.into_errors());
+    }
+    let api_key = api_key.filter(|key| !key.reveal().contains(NOT_SET));
+    Ok(Whereabouts { listen, store, api_key, path })
+}
+
 fn nothing_to_read() -> Problems {
     let mut report = Report::about("configuration");
     let hint = "name one with --config or CALLOUT_CONFIG";

@@ -9,6 +9,7 @@ use crate::escalation::{
     self, Alert, Attempt, Effect, Entry, Event, Happening, Ignored, Progress, Status, Verdict, step,
 };
 use crate::id::AlertId;
+use crate::metrics::Metrics;
 use crate::store::{self, Claim, ClaimKey, Outcome, Replay, Stored, Update};
 use crate::timestamp::Timestamp;
 
@@ -271,6 +272,9 @@ impl Engine {
 
     fn count(&self, before: Option<&Alert>, after: &Alert) {
         let metrics = &self.0.metrics;
+        let is_escalating = |alert: &Alert| i64::from(alert.progress().is_some());
+        metrics.escalating(is_escalating(after) - before.map_or(0, is_escalating));
+        measure(metrics, before, after);
         let Some(before) = before else {
             metrics.alert_changed("raised");
             return;
@@ -283,6 +287,31 @@ impl Engine {
         }
         if before.repeats != after.repeats {
             metrics.alert_changed("repeated");
+        }
+    }
+}
+
+/// Measures how long what has just come about took.
+fn measure(metrics: &Metrics, before: Option<&Alert>, after: &Alert) {
+    let n_measured = before.map_or(0, |before| before.timeline.len());
+    let raised_at = after.raised.at;
+    for entry in after.timeline.iter().skip(n_measured) {
+        let attempt = entry.attempt.and_then(|number| after.attempt(number));
+        let step = attempt.and_then(|attempt| after.step_of(attempt));
+        let channel = entry.channel.or_else(|| step.and_then(escalation::Step::shown_channel));
+        let channel = channel.map_or("workflow", crate::contact::Channel::name);
+        let since_sent = attempt.and_then(|attempt| attempt.sent_at).map(|sent_at| entry.at.since(sent_at));
+        match (entry.happening == Happening::Sent, since_sent) {
+            (true, _) if entry.attempt == Some(1) => metrics.first_sent_after(entry.at.since(raised_at)),
+            (false, Some(wait)) if entry.happening == Happening::Delivered => metrics.delivered_after(channel, wait),
+            (false, Some(wait)) if entry.happening == Happening::Read => metrics.read_after(channel, wait),
+            (_, _) => {}
+        }
+        if entry.happening == Happening::Acknowledged
+            && let Some(acknowledged) = &after.acknowledged
+        {
+            let channel = acknowledged.channel.map_or("none", crate::contact::Channel::name);
+            metrics.acknowledged_after(channel, acknowledged.via.name(), acknowledged.at.since(raised_at));
         }
     }
 }

@@ -37,10 +37,10 @@ use crate::alarm::Alarms;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::contact::Channel;
-use crate::escalation::{Alert, Event, Ignored, Via};
+use crate::escalation::{Alert, Event, Ignored, Reach, Via};
 use crate::id::{AlertId, AttemptNumber};
 use crate::link::{LinkKey, Token};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Readings};
 use crate::sender::Sender;
 use crate::store::{self, Page, Store};
 use crate::timestamp::Timestamp;
@@ -297,7 +297,16 @@ impl Engine {
     /// What is counted, with the figures that are read off brought up to date.
     pub fn metrics(&self) -> &Metrics {
         let shared = &self.0;
-        shared.metrics.observe(shared.turns.n_waiting(), shared.timers.n_armed(), shared.outage.n_failing());
+        shared.metrics.observe(Readings {
+            waiting: shared.turns.n_waiting(),
+            armed: shared.timers.n_armed(),
+            failing: shared.outage.n_failing(),
+            way: match shared.outage.vonage() {
+                Reach::Open => "open",
+                Reach::Doubtful => "doubtful",
+                Reach::Blocked => "blocked",
+            },
+        });
         shared.metrics.quarantined(shared.watch.n_quarantined());
         &shared.metrics
     }

@@ -109,6 +109,11 @@ impl Ways {
         self.vonage.reach() == Reach::Blocked
     }
 
+    /// The judgement on the way to Vonage.
+    pub(super) fn vonage(&self) -> Reach {
+        self.vonage.reach()
+    }
+
     /// The judgement on the way that may hold this alert.
     pub(super) fn reach(&self, alert: &Alert) -> Reach {
         self.of(Way::that_holds(alert)).reach()

@@ -68,6 +68,12 @@ impl Engine {
             received = self.keep_for_later(incoming).await?;
         }
         self.0.metrics.webhook(kind(incoming), received.name());
+        if received == Received::Foreign(Foreign::LegacySms) {
+            tracing::warn!(
+                "a webhook came in the form of Vonage's old SMS API, which says nothing of an alert; \
+                set the account's default SMS setting to the Messages API in Vonage's dashboard"
+            );
+        }
         Ok(received)
     }
 

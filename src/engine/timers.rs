@@ -83,8 +83,8 @@ impl Timers {
         self.lock().peek().is_some_and(|Reverse((wake_at, _))| now.since(*wake_at) > OVERDUE_AFTER)
     }
 
-    /// Waits for the earliest wake-up and takes what is due then, at most `limit` of it.
-    pub(super) async fn due(&self, clock: &dyn Clock, limit: usize) -> Vec<Wake> {
+    /// Waits for the earliest wake-up and takes what is due then, at most `limit` of it, each with its moment.
+    pub(super) async fn due(&self, clock: &dyn Clock, limit: usize) -> Vec<(Timestamp, Wake)> {
         loop {
             // Registered before the look at the heap, so that no earlier entry in between is missed.
             let earlier = self.earlier.notified();
@@ -103,12 +103,12 @@ impl Timers {
         }
     }
 
-    fn take_due(&self, now: Timestamp, limit: usize) -> Vec<Wake> {
+    fn take_due(&self, now: Timestamp, limit: usize) -> Vec<(Timestamp, Wake)> {
         let mut due = Vec::new();
         let mut heap = self.lock();
         while due.len() < limit && heap.peek().is_some_and(|Reverse((wake_at, _))| *wake_at <= now) {
-            if let Some(Reverse((_, wake))) = heap.pop() {
-                due.push(wake);
+            if let Some(Reverse(armed)) = heap.pop() {
+                due.push(armed);
             }
         }
         due

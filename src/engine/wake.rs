@@ -50,6 +50,8 @@ impl Engine {
                 }
             }));
         }
+        // Whatever has a wake-up is escalating, and nothing else has one.
+        self.0.metrics.escalating(i64::try_from(n_armed).unwrap_or(i64::MAX));
         if n_armed > 0 {
             tracing::info!(n_armed, "took up the alerts that were escalating before the start");
         }
@@ -105,7 +107,8 @@ impl Engine {
 
     async fn wake_what_is_due(&self) {
         loop {
-            for wake in self.0.timers.due(self.0.clock.as_ref(), WAKING_MAX).await {
+            for (wake_at, wake) in self.0.timers.due(self.0.clock.as_ref(), WAKING_MAX).await {
+                self.0.metrics.woke_late(self.now().since(wake_at));
                 let Ok(permit) = Arc::clone(&self.0.waking).acquire_owned().await else { return };
                 let engine = self.clone();
                 self.spawn(async move {

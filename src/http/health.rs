@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -72,15 +72,18 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response, Problem> {
 
 /// What is counted
 ///
-/// For Prometheus.
+/// For Prometheus: its own text form, or `OpenMetrics` where the request accepts that.
 #[utoipa::path(get, path = "/metrics", tag = "operating",
-    responses((status = 200, description = "The figures", content_type = "application/openmetrics-text", body = String)))]
-pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
-    match app.engine().metrics().render() {
-        Ok(text) => {
-            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
-        }
+    responses((status = 200, description = "The figures", content((String = "text/plain"), (String = "application/openmetrics-text")))))]
+pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (rendered, content_type) = if accepted.into_iter().any(|value| value.contains("application/openmetrics-text")) {
+        (app.engine().metrics().render(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+    } else {
+        (app.engine().metrics().render_text(), "text/plain; version=0.0.4; charset=utf-8")
+    };
+    match rendered {
+        Ok(text) => Ok(([(header::CONTENT_TYPE, content_type)], text).into_response()),
         Err(_) => Err(Problem::internal()),
     }
 }

@@ -29,9 +29,14 @@ const KEY_BYTES: usize = 32;
 impl KeyFile {
     /// Beside the database; where alerts are not kept in a file, beside the configuration.
     pub fn of(config: &Config) -> Self {
-        match &config.store {
+        Self::beside(&config.store, &config.path)
+    }
+
+    /// As [`KeyFile::of`], where only the store and the file of the configuration are known.
+    pub fn beside(store: &StoreChoice, config: &Path) -> Self {
+        match store {
             StoreChoice::Sqlite(path) => Self(path.with_extension("api-key")),
-            StoreChoice::Memory | StoreChoice::Postgres(_) => Self(config.path.with_extension("api-key")),
+            StoreChoice::Memory | StoreChoice::Postgres(_) => Self(config.with_extension("api-key")),
         }
     }
 

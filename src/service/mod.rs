@@ -156,6 +156,9 @@ impl Service {
         let store = open(config)?;
         let sender = Arc::new(VonageSender::new(vonage_settings(config)?, system_now)?);
         let metrics = Arc::new(Metrics::new());
+        if let Some(meter) = store.meter() {
+            metrics.watch(meter);
+        }
         let alarms = Arc::new(Alarms::new(Arc::clone(&metrics)));
         let mailer = Arc::new(Mailer::default());
         mailer.set(mail_settings(config))?;
@@ -308,7 +311,8 @@ fn open(config: &Config) -> Result<Arc<dyn Store>, Error> {
     }
 }
 
-fn vonage_settings(config: &Config) -> Result<vonage::Settings, Error> {
+/// How a configuration has callout speak to Vonage.
+pub fn vonage_settings(config: &Config) -> Result<vonage::Settings, Error> {
     let of = |channel: Channel| config.vonage.senders.of(channel).map(Box::from);
     Ok(vonage::Settings {
         base_url: config.vonage.base_url.clone(),

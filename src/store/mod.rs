@@ -20,6 +20,7 @@ use crate::contact::{Address, Channel};
 use crate::escalation::Alert;
 use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use crate::incoming::Incoming;
+use crate::metrics::StoreMeter;
 use crate::timestamp::Timestamp;
 
 pub use memory::MemoryStore;
@@ -125,6 +126,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Keeps a named secret of the installation, unless one is kept already; returns the one that is.
     async fn secret(&self, name: &str, proposed: [u8; 32]) -> Result<[u8; 32], Error>;
+
+    /// What this store counts while it works, if it does.
+    fn meter(&self) -> Option<&StoreMeter> {
+        None
+    }
 
     /// Proves that something can be kept, by keeping something.
     async fn probe(&self, now: Timestamp) -> Result<(), Error>;

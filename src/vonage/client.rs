@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 use serde_json::Value;
 use url::{Host, Url};
@@ -69,6 +69,37 @@ impl VonageSender {
     pub fn reload(&self, settings: Settings) -> Result<(), Error> {
         self.line.store(Line::new(settings)?.into());
         Ok(())
+    }
+}
+
+/// What Vonage says to a request that can have no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// The HTTP status: 400 or 422 says that we may send and that there was nothing to be sent.
+    pub status: u16,
+    /// What the answer's `Date` header says, as it was written.
+    pub date: Option<Box<str>>,
+}
+
+impl VonageSender {
+    /// Asks Vonage to send nothing at all (an empty object), in the application's name: it tells whether
+    /// Vonage is reached and takes our token, and nobody is messaged. The error is in words.
+    pub async fn probe(&self) -> Result<Probed, Box<str>> {
+        let line = self.line.load_full();
+        let token = line.tokens.token((self.wall_clock)()).map_err(|error| <Box<str>>::from(error.to_string()))?;
+        let request = line.http.post(line.messages_url.clone()).bearer_auth(token.reveal()).body("{}");
+        let response = request.send().await.map_err(|error| {
+            let error = error.without_url();
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(deeper) = cause {
+                text.push_str(&format!(": {deeper}"));
+                cause = deeper.source();
+            }
+            <Box<str>>::from(text)
+        })?;
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(Box::from);
+        Ok(Probed { status: response.status().as_u16(), date })
     }
 }
 

@@ -35,7 +35,7 @@ pub mod token;
 pub mod webhook;
 mod whatsapp;
 
-pub use client::{Error, VonageSender, WallClock};
+pub use client::{Error, Probed, VonageSender, WallClock};
 pub use settings::{Senders, Settings, TimeLimits};
 pub use signature::{SignatureError, SignatureSecret};
 pub use token::{PrivateKey, PrivateKeyError};

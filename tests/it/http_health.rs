@@ -64,7 +64,7 @@ fn samples_of(text: &str) -> BTreeMap<String, f64> {
             continue;
         }
         let (name, value) = line.rsplit_once(' ').unwrap();
-        assert!(name.starts_with("callout_"), "{line}");
+        assert!(name.starts_with("callout_") || name.starts_with("process_"), "{line}");
         let before = samples.insert(name.to_owned(), value.parse().unwrap());
         assert!(before.is_none(), "{name} stands there twice");
     }
@@ -79,7 +79,8 @@ async fn what_happens_is_counted_for_prometheus() {
     callout.report(&callout.vonage.nth(1).await, "read").await.is(200);
     callout.report(&callout.vonage.nth(1).await, "read").await.is(200);
     callout.until_status(&alert, "acknowledged").await;
-    let answer = ask(&callout, "/metrics").await.is(200);
+    let request = callout.stranger(Method::GET, "/metrics").header("Accept", "application/openmetrics-text");
+    let answer = Answer::of(request).await.is(200);
     assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let samples = samples_of(answer.text());
     for (name, count) in [
@@ -89,6 +90,12 @@ async fn what_happens_is_counted_for_prometheus() {
         ("callout_sends_total{channel=\"messenger\",outcome=\"accepted\"}", 1.0),
         ("callout_webhooks_total{kind=\"read\",outcome=\"effective\"}", 1.0),
         ("callout_webhooks_total{kind=\"read\",outcome=\"ineffective\"}", 1.0),
+        ("callout_alerts_escalating", 0.0),
+        ("callout_vonage_way{state=\"open\"}", 1.0),
+        ("callout_vonage_way{state=\"blocked\"}", 0.0),
+        ("callout_raised_to_sent_seconds_count", 1.0),
+        ("callout_sent_to_read_seconds_count{channel=\"messenger\"}", 1.0),
+        ("callout_raised_to_acknowledged_seconds_count{channel=\"messenger\",via=\"read\"}", 1.0),
         ("callout_sends_waiting", 0.0),
         ("callout_alerts_failing", 0.0),
     ] {

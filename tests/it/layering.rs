@@ -41,7 +41,7 @@ const TABLE: [Row; 29] = [
     Row { module: "target", may_use: &[] },
     Row {
         module: "store",
-        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "incoming", "callback"],
+        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "incoming", "callback", "metrics"],
     },
     Row {
         module: "config",
@@ -124,7 +124,7 @@ const WIRING: [&str; 4] = ["service", "cli", "lib", "main"];
 const HIDDEN: [(&str, &str); 3] = [("store", "memory"), ("store", "sqlite"), ("store", "postgres")];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 15] = [
     ("rusqlite", &["store"]),
     ("reqwest", &["vonage", "outgoing", "sandbox", "heartbeat", "cli"]),
     ("axum", &["http", "sandbox"]),
@@ -136,6 +136,8 @@ const CRATES: [(&str, &[&str]); 13] = [
     ("utoipa", &["http"]),
     ("utoipa_axum", &["http"]),
     ("clap", &["cli", "main"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("granit_parser", &["config"]),
     ("serde_saphyr", &["sandbox"]),
 ];

@@ -43,6 +43,7 @@ mod http_webhooks;
 mod layering;
 mod limits_of_an_alert;
 mod machine;
+mod metrics_shown;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 mod oracle_itself;
@@ -65,6 +66,7 @@ mod sqlite;
 mod stores;
 mod strangers;
 mod supply_chain;
+mod terminal;
 mod vonage_bodies;
 mod vonage_client;
 mod vonage_fixture;

@@ -56,7 +56,8 @@ fn blocks(markdown: &str) -> Vec<Block> {
 /// Every page that users read, by its path from the project's folder.
 fn pages() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut names: Vec<String> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned).into();
+    let mut names: Vec<String> =
+        ["README.md", "README.ja.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned).into();
     for entry in std::fs::read_dir(root.join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
@@ -331,6 +332,28 @@ fn every_link_of_the_pages_leads_somewhere() {
     assert!(n_files > 10, "the pages link to files");
 }
 
+/// The Japanese README is the same README: what is to be typed is the same, and it leads to the same pages.
+#[test]
+fn the_japanese_readme_shows_the_same_commands_and_pages() {
+    let japanese = include_str!("../../README.ja.md");
+    let (ours, theirs) = (blocks(README), blocks(japanese));
+    let texts: BTreeSet<&str> = ours.iter().map(|block| &*block.text).collect();
+    for block in &theirs {
+        assert!(texts.contains(&*block.text), "README.ja.md shows what README.md does not:\n{}", block.text);
+    }
+    let shown: BTreeSet<&str> = theirs.iter().map(|block| &*block.text).collect();
+    for block in &ours {
+        assert!(shown.contains(&*block.text), "README.ja.md does not show:\n{}", block.text);
+    }
+    let files = |text: &'static str| -> BTreeSet<&str> {
+        let links = text.split("](").skip(1).filter_map(|after| after.split(')').next());
+        links.filter(|link| !link.starts_with(['#', 'h'])).map(|link| link.split('#').next().unwrap()).collect()
+    };
+    for file in files(japanese) {
+        assert!(files(README).contains(file) || file == "README.md", "README.md does not lead to {file}");
+    }
+}
+
 // Names
 
 #[test]
@@ -391,7 +414,7 @@ fn number(name: &str) -> u16 {
 
 #[test]
 fn every_metric_is_listed() {
-    let text = source("metrics.rs");
+    let text = source("metrics/mod.rs") + &source("metrics/process.rs");
     let kept = text.split("registry.register(").skip(1).filter_map(|call| call.split('"').nth(1));
     let told = names_in_table("| name | counts |");
     let told = told.keys().map(|name| name.trim_start_matches("callout_").trim_end_matches("_total"));

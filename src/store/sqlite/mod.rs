@@ -38,6 +38,7 @@ use crate::contact::{Address, Channel};
 use crate::escalation::Alert;
 use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use crate::incoming::Incoming;
+use crate::metrics::StoreMeter;
 use crate::timestamp::Timestamp;
 
 use super::{
@@ -318,6 +319,10 @@ impl Store for SqliteStore {
             // A thread that panicked has said so already.
             drop(ended);
         }
+    }
+
+    fn meter(&self) -> Option<&StoreMeter> {
+        Some(&self.shared.meter)
     }
 
     fn is_sole_owner(&self) -> bool {

@@ -19,6 +19,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::StoreMeter;
 use crate::store::Error;
 
 use super::checkpoint::Checkpointer;
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub(super) live: Live,
     pub(super) plans: Plans,
     pub(super) room: Room,
+    pub(super) meter: StoreMeter,
     /// Set once the disk has failed.
     failed: OnceLock<Refusal>,
     has_failed: CancellationToken,
@@ -64,6 +66,7 @@ impl Shared {
             live: Live::new(),
             plans: Plans::default(),
             room,
+            meter: StoreMeter::new(),
             failed: OnceLock::new(),
             has_failed: CancellationToken::new(),
             n_copying: AtomicUsize::new(0),
@@ -190,6 +193,7 @@ type Queue = SyncSender<Box<dyn AnyErrand>>;
 pub(super) struct Writer {
     queue: Mutex<Option<Queue>>,
     n_bytes: Arc<AtomicUsize>,
+    meter: StoreMeter,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -203,6 +207,7 @@ impl Writer {
     ) -> std::io::Result<Self> {
         let (queue, waiting) = sync_channel(QUEUE_MAX);
         let n_bytes = Arc::new(AtomicUsize::new(0));
+        let meter = shared.meter.clone();
         let desk = Desk {
             connection,
             checkpointer,
@@ -214,7 +219,7 @@ impl Writer {
             ownership,
         };
         let thread = thread::Builder::new().name("callout-writer".to_owned()).spawn(move || desk.work())?;
-        Ok(Self { queue: Mutex::new(Some(queue)), n_bytes, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue: Mutex::new(Some(queue)), n_bytes, meter, thread: Mutex::new(Some(thread)) })
     }
 
     /// Has something written; returns once it is as durable as the disk can make it.
@@ -237,12 +242,14 @@ impl Writer {
             return Err(Refusal::QueueFull);
         }
         self.n_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+        self.meter.waiting.inc();
         let refusal = match queue.try_send(errand) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(_)) => Refusal::QueueFull,
             Err(TrySendError::Disconnected(_)) => Refusal::Closed,
         };
         self.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
+        self.meter.waiting.dec();
         Err(refusal)
     }
 
@@ -361,8 +368,10 @@ impl Desk {
         for errand in &batch {
             errand.publish(&self.shared);
         }
+        self.shared.meter.committed(batch.len());
         for errand in batch {
             self.n_bytes.fetch_sub(errand.n_bytes(), Ordering::Relaxed);
+            self.shared.meter.waiting.dec();
             errand.answer();
         }
     }
@@ -370,6 +379,7 @@ impl Desk {
     fn refuse(&self, batch: Vec<Box<dyn AnyErrand>>, error: &Error) {
         for errand in batch {
             self.n_bytes.fetch_sub(errand.n_bytes(), Ordering::Relaxed);
+            self.shared.meter.waiting.dec();
             errand.refuse(error.clone());
         }
     }
