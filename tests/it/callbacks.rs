@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::engine_stage::{new_alert, tutorial};
-use crate::harness::leave_out;
+use crate::harness::python;
 
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -433,20 +433,9 @@ async fn a_name_that_turns_to_the_inside_is_never_connected_to() {
     story.end().await;
 }
 
-/// The Python that has the library of Standard Webhooks, if there is one.
-fn python() -> Option<String> {
-    let python = std::env::vars()
-        .find(|(name, _)| name == "CALLOUT_TEST_PYTHON")
-        .map_or("python3".to_owned(), |(_, python)| python);
-    let has_library = Command::new(&python).args(["-c", "import standardwebhooks"]).output();
-    has_library.is_ok_and(|output| output.status.success()).then_some(python)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_library_of_standard_webhooks_takes_our_signatures() {
-    let Some(python) = python() else {
-        return leave_out("there is no Python with the package standardwebhooks; CALLOUT_TEST_PYTHON may name one");
-    };
+    let Some(python) = python("standardwebhooks") else { return };
     let listening = Listening::open().await;
     let two_keys = Endpoint { keys: vec![SigningKey::new(&[9; 32]), key()], ..listening.endpoint() };
     let story = Story::begin(in_memory(), vec![two_keys]).await;

@@ -6,11 +6,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use callout::config::Environment;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Setup};
+use crate::harness::{Answer, Setup, tool};
 
 /// More series than this nobody wants of one process, however many alerts it has had.
 const SERIES_MAX: usize = 600;
@@ -126,21 +125,10 @@ async fn dashboard_and_rules_ask_only_for_what_is_there() {
     assert!(left_out.is_empty(), "the dashboard does not show {left_out:?}");
 }
 
-/// Whether promtool (Debian's package `prometheus`) is there; where everything must be tested, it has to be.
-#[expect(clippy::print_stderr, reason = "what is left out must be said, and this is no test function")]
-fn has_promtool(what: &str) -> bool {
-    let found = Command::new("promtool").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let is_there = found.is_ok_and(|status| status.success());
-    let must = Environment::of_process().get("CALLOUT_TEST_ALL").is_some();
-    assert!(is_there || !must, "CALLOUT_TEST_ALL is set, but there is no promtool in the PATH");
-    if !is_there {
-        eprintln!("LEFT OUT: {what}; there is no promtool in the PATH (Debian's package prometheus has it)");
-    }
-    is_there
-}
-
+/// Prometheus' own tool, which Debian's package `prometheus` has.
 fn promtool(folder: &Path, arguments: &[&str], input: &str) {
-    let mut command = Command::new("promtool");
+    let Some(program) = tool("CALLOUT_TEST_PROMTOOL", "promtool", &["--version"]) else { return };
+    let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -151,15 +139,11 @@ fn promtool(folder: &Path, arguments: &[&str], input: &str) {
 
 #[tokio::test]
 async fn prometheus_own_linter_finds_nothing() {
-    if has_promtool("Prometheus' linter of metrics") {
-        promtool(&project(), &["check", "metrics"], &shown().await);
-    }
+    promtool(&project(), &["check", "metrics"], &shown().await);
 }
 
 #[test]
 fn the_rules_load_and_tell_their_stories() {
-    if has_promtool("the alert rules in Prometheus") {
-        promtool(&project(), &["check", "rules", "config/prometheus-rules.yaml"], "");
-        promtool(&project().join("tests/prometheus"), &["test", "rules", "rules.test.yaml"], "");
-    }
+    promtool(&project(), &["check", "rules", "config/prometheus-rules.yaml"], "");
+    promtool(&project().join("tests/prometheus"), &["test", "rules", "rules.test.yaml"], "");
 }

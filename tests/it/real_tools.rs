@@ -5,7 +5,7 @@
 //! What is not installed is left out and said so; where `CALLOUT_TEST_ALL` is set it fails instead.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +16,13 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use callout::clock::system_now;
-use callout::config::Environment;
 use callout::integrations::Posted;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::config::TEST_ONLY_PRIVATE_KEY;
-use crate::harness::leave_out;
+use crate::harness::{python, tool};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -43,18 +42,6 @@ fn key_of(name: &str) -> &'static str {
 fn pasted(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/integrations").join(name);
     std::fs::read_to_string(path).unwrap()
-}
-
-/// A program, by a variable of the environment or on the path. Where it is not there, the test says so.
-fn tool(variable: &str, name: &str, check: &[&str]) -> Option<PathBuf> {
-    let environment = Environment::of_process();
-    let program = PathBuf::from(environment.get(variable).unwrap_or(name));
-    let answers = Command::new(&program).args(check).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if answers.is_ok_and(|status| status.success()) {
-        return Some(program);
-    }
-    leave_out(&format!("{name} is not installed; {variable} may name it"));
-    None
 }
 
 /// A port that is free now; a service that is started again must find its place again.
@@ -287,9 +274,7 @@ except pagerduty.Error:
 
 #[tokio::test]
 async fn pagerdutys_own_clients_trigger_acknowledge_and_resolve() {
-    let Some(python) = tool("CALLOUT_TEST_PAGERDUTY_PYTHON", "python3", &["-c", "import pagerduty, pdpyras"]) else {
-        return;
-    };
+    let Some(python) = python("pagerduty, pdpyras") else { return };
     let home = Home::new().await;
     let _callout = home.serve().await;
     let output = Command::new(python).args(["-c", CLIENTS, &home.url(), key_of("legacy")]).output().unwrap();

@@ -6,6 +6,7 @@
 
 mod answer;
 mod clock;
+mod tool;
 mod vonage;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 
 pub(crate) use answer::Answer;
 pub(crate) use clock::HandClock;
+pub(crate) use tool::{leave_out, python, tool};
 pub(crate) use vonage::{FakeVonage, Mood, Sent, client_ref};
 
 use crate::engine_frail::Frail;
@@ -145,13 +147,6 @@ impl Setup {
         serving.spawn(async move { served.serve_within(limits).await.unwrap() });
         Callout { vonage, clock, service, file, serving }
     }
-}
-
-/// Something is missing that a test needs: the test says what it leaves out, and fails where nothing may be left out.
-#[expect(clippy::print_stderr, reason = "what is left out is said")]
-pub(crate) fn leave_out(what: &str) {
-    assert!(Environment::of_process().get("CALLOUT_TEST_ALL").is_none(), "CALLOUT_TEST_ALL is set, but {what}");
-    eprintln!("LEFT OUT: {what}");
 }
 
 /// Reads a configuration.
