@@ -1,8 +1,12 @@
 //! The time: the one place that reads a clock or waits for one.
 
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::timestamp::Timestamp;
 
@@ -69,6 +73,61 @@ impl Clock for SteadyClock {
     }
 }
 
+/// A clock that several processes agree on: this process's own, set ahead or back by what somebody else
+/// measures. It never goes back: set back, it stands still until the time has come again.
+pub struct SharedClock {
+    base: Arc<dyn Clock>,
+    /// In milliseconds.
+    offset: watch::Sender<i64>,
+    /// The latest moment that was shown, in milliseconds since 1970.
+    newest: AtomicI64,
+}
+
+impl fmt::Debug for SharedClock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SharedClock").field("offset", &self.offset()).finish_non_exhaustive()
+    }
+}
+
+impl SharedClock {
+    /// A clock that shows what `base` shows, until it is set.
+    pub fn over(base: Arc<dyn Clock>) -> Self {
+        Self { base, offset: watch::Sender::new(0), newest: AtomicI64::new(i64::MIN) }
+    }
+
+    /// How far it is ahead of this process's own clock, in milliseconds.
+    pub fn offset(&self) -> i64 {
+        *self.offset.borrow()
+    }
+
+    /// Sets how far it is ahead of this process's own clock, in milliseconds. Whoever waits for a moment
+    /// waits for it by the new setting.
+    pub fn set_offset(&self, offset: i64) {
+        self.offset.send_replace(offset);
+    }
+}
+
+#[async_trait]
+impl Clock for SharedClock {
+    fn now(&self) -> Timestamp {
+        let shown = self.base.now().as_millis().saturating_add(self.offset());
+        Timestamp::from_millis(self.newest.fetch_max(shown, Ordering::Relaxed).max(shown))
+    }
+
+    async fn sleep_until(&self, moment: Timestamp) {
+        let mut settings = self.offset.subscribe();
+        loop {
+            let offset = *settings.borrow_and_update();
+            let by_base = Timestamp::from_millis(moment.as_millis().saturating_sub(offset));
+            tokio::select! {
+                biased;
+                _set = settings.changed() => {}
+                () = self.base.sleep_until(by_base) => return,
+            }
+        }
+    }
+}
+
 /// The system's wall clock, for what must be true of the world outside: tokens and first moments.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn system_now() -> Timestamp {
@@ -87,6 +146,23 @@ mod tests {
         clock.sleep_until(moment).await;
         assert!(clock.now() >= moment);
         assert!(clock.now().since(moment) < Duration::from_millis(5), "late at {}", clock.now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_moves_what_waits_for_it() {
+        let base: Arc<dyn Clock> = Arc::new(SteadyClock::faster(Timestamp::from_millis(0), 1));
+        let clock = SharedClock::over(Arc::clone(&base));
+        clock.set_offset(-1_000);
+        let moment = Timestamp::from_millis(60_000);
+        let set = async {
+            base.sleep_until(Timestamp::from_millis(10_000)).await;
+            clock.set_offset(20_000);
+        };
+        tokio::join!(clock.sleep_until(moment), set);
+        let (now, real) = (clock.now(), base.now().as_millis());
+        assert!(now >= moment && (40_000..40_010).contains(&real), "{now} at {real}");
+        clock.set_offset(0);
+        assert_eq!(clock.now(), now, "it does not go back");
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ mod deliveries;
 mod demo;
 mod doctor;
 mod manual;
+mod migrate;
 mod sandbox;
 mod serve;
 mod show;
@@ -79,6 +80,8 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Put a copy of the database in its place.
     Restore(backup::RestoreArguments),
+    /// Move everything from SQLite to PostgreSQL, running alerts too.
+    Migrate(migrate::MigrateArguments),
     /// Run a stand-in for Vonage.
     Sandbox(sandbox::SandboxArguments),
     /// Look whether everything is in its place for tonight; sends no message.
@@ -161,6 +164,7 @@ pub fn run() -> ExitCode {
             Command::Deliveries(arguments) => deliveries::run(&arguments, &environment).await,
             Command::Backup(arguments) => backup::backup(&arguments, &environment).await,
             Command::Restore(arguments) => backup::put_back(&arguments, &environment),
+            Command::Migrate(arguments) => migrate::run(&arguments).await,
             Command::Sandbox(arguments) => sandbox::run(&arguments).await,
             Command::Doctor(arguments) => doctor::run(&arguments, &environment).await,
             Command::Completions(arguments) => manual::completions(&arguments),

@@ -90,7 +90,7 @@ fn code_of(error: &service::Error) -> u8 {
         )
         | service::Error::Listen { .. }
         | service::Error::KeyFile(_)
-        | service::Error::NoPostgres
+        | service::Error::Postgres(_)
         | service::Error::PrivateKey(_)
         | service::Error::SignatureSecret(_)
         | service::Error::Vonage(_)

@@ -146,6 +146,9 @@ impl Engine {
             }
             let Some(seen) = self.0.store.get(id).await? else { return Err(Error::NoSuchAlert) };
             let now = self.0.clock.now();
+            if *event == Event::SenderLost && !self.is_sender_lost(&seen.alert, now) {
+                return Ok(Applied::Stayed(seen.alert, Ignored::NotYetDue));
+            }
             let (next, effects) = match step(&seen.alert, event, now) {
                 Verdict::Stay(ignored) => {
                     self.ignored(&seen.alert, ignored);

@@ -10,6 +10,7 @@
 mod apply;
 mod courtesies;
 mod keyed;
+mod nodes;
 mod outage;
 mod perform;
 mod raise;
@@ -26,6 +27,7 @@ mod watching;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -100,6 +102,8 @@ struct Shared {
     unclear: Unclear,
     unsure: Unsure,
     watch: Watch,
+    /// How many other nodes work on the store.
+    n_others: AtomicUsize,
     tracker: TaskTracker,
     /// Nothing new begins any more.
     stop: CancellationToken,
@@ -201,6 +205,7 @@ impl Engine {
             unclear: Unclear::default(),
             unsure: Unsure::default(),
             watch: Watch::default(),
+            n_others: AtomicUsize::new(0),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             end: CancellationToken::new(),
@@ -212,8 +217,17 @@ impl Engine {
 
     /// Takes new settings; they count for sends from now on.
     pub fn set(&self, settings: Settings) {
-        self.0.turns.set_max_per_second(settings.max_per_second);
         self.0.settings.store(Arc::new(settings));
+        self.set_pace();
+    }
+
+    /// Nodes that share a store share the rate, each as much as the others.
+    fn set_pace(&self) {
+        let n_nodes = u32::try_from(self.0.n_others.load(Ordering::Relaxed).saturating_add(1)).unwrap_or(u32::MAX);
+        self.0.turns.set_max_per_second(match self.0.settings.load().max_per_second {
+            0 => 0,
+            for_all => (for_all / n_nodes).max(1),
+        });
     }
 
     /// The alert as it stands.

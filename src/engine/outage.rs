@@ -14,6 +14,7 @@
 //! none the shorter for mail that gets through.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -142,6 +143,11 @@ impl Ways {
         self.vonage.is_held(id) || self.email.is_held(id)
     }
 
+    /// See [`Outage::failing_after`], of the way to Vonage.
+    pub(super) fn failing_after(&self, after: AlertId, limit: usize) -> Vec<AlertId> {
+        self.of(Way::Vonage).failing_after(after, limit)
+    }
+
     /// See [`Outage::hold`].
     pub(super) fn hold(&self, alert: &Alert, reach: Reach) -> Holding {
         self.of(Way::that_holds(alert)).hold(alert.id(), reach)
@@ -240,6 +246,12 @@ impl Outage {
     fn since(&self) -> Option<Timestamp> {
         let state = self.lock();
         state.began_at.filter(|_| state.reach() == Reach::Blocked)
+    }
+
+    /// Alerts whose sends fail, in the order of their ids, beginning after one.
+    fn failing_after(&self, after: AlertId, limit: usize) -> Vec<AlertId> {
+        let state = self.lock();
+        state.failing.range((Bound::Excluded(after), Bound::Unbounded)).take(limit).copied().collect()
     }
 
     /// The judgement on the way.

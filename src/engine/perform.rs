@@ -84,8 +84,12 @@ impl Engine {
     async fn send(&self, committed: Arc<Alert>, attempt: AttemptNumber, try_number: u32) -> Result<(), Error> {
         let id = committed.id();
         // Somebody may have answered since; if the store cannot say so now, one message too many is better
-        // than one too few.
-        let alert = self.alert(id).await.unwrap_or(committed);
+        // than one too few, as long as nobody else can have taken it over.
+        let alert = self.alert(id).await.unwrap_or_else(|_unavailable| Arc::clone(&committed));
+        if !self.may_begin(&committed) {
+            tracing::warn!(alert.id = %id, attempt, "the send was held up for too long and is not begun; it is made again, here or by another node");
+            return Ok(());
+        }
         let Some(outbound) = self.outbound(&alert, attempt, try_number) else { return Ok(()) };
         let answer = match AssertUnwindSafe(self.0.sender.send(&outbound)).catch_unwind().await {
             Ok(answer) => answer,

@@ -100,6 +100,11 @@ impl Turns {
         self.changed.notify_one();
     }
 
+    /// Whether an alert is waiting for its turn here.
+    pub(super) fn is_waiting(&self, id: AlertId) -> bool {
+        self.lock().ranks.contains_key(&id)
+    }
+
     /// How many attempts are waiting for their turn.
     pub(super) fn n_waiting(&self) -> usize {
         self.lock().by_rank.len()

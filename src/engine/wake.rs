@@ -27,10 +27,14 @@ const WORK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const RECORDED_BY: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Arms every alert that the store has armed. Where nobody else uses the store, what was being
-    /// sent is not being sent by anybody now, and is made ready to be sent again.
+    /// Where nobody else uses the store, arms every alert that the store has armed. What was being sent is not
+    /// being sent by anybody now, and is made ready to be sent again.
     pub(super) async fn take_up(&self) -> Result<(), Error> {
         let shared = &self.0;
+        if !shared.store.is_sole_owner() {
+            // Other nodes have armed their alerts; what nobody has armed is found when it is due.
+            return Ok(());
+        }
         let now = shared.clock.now();
         let mut after = None;
         let mut n_armed = 0_usize;
@@ -41,9 +45,8 @@ impl Engine {
             n_armed += page.len();
             let looking = stream::iter(&page);
             looking.for_each_concurrent(LEARNING_MAX, |armed| self.learn_of_failing(armed, now)).await;
-            let is_lost = |armed: &Armed| armed.sending && shared.store.is_sole_owner();
             shared.timers.arm_all(page.iter().map(|armed| {
-                if is_lost(armed) {
+                if armed.sending {
                     (now, Wake { id: armed.id, why: WakeWhy::SenderLost })
                 } else {
                     (armed.wake_at, Wake::at_its_time(armed.id))
@@ -69,7 +72,8 @@ impl Engine {
     }
 
     pub(super) fn begin_loops(&self) {
-        for work in [Work::Wake, Work::HandOutTurns, Work::Tidy, Work::Watch] {
+        let among_others = (!self.0.store.is_sole_owner()).then_some(Work::Sweep);
+        for work in [Work::Wake, Work::HandOutTurns, Work::Tidy, Work::Watch].into_iter().chain(among_others) {
             let engine = self.clone();
             self.spawn(async move {
                 let stop = engine.0.stop.clone();
@@ -102,6 +106,7 @@ impl Engine {
             Work::HandOutTurns => self.hand_out_turns().await,
             Work::Tidy => self.tidy_up().await,
             Work::Watch => self.watch().await,
+            Work::Sweep => self.sweep_always().await,
         }
     }
 
@@ -126,7 +131,11 @@ impl Engine {
         }
         let alert = self.alert(id).await?;
         let now = self.now();
-        let Some(progress) = alert.progress() else { return Ok(()) };
+        let Some(progress) = alert.progress() else {
+            // Another node may have seen to it while it was failing here.
+            self.observe_way(&alert);
+            return Ok(());
+        };
         match (progress, wake.why) {
             (Progress::Ready { from, .. }, _) => {
                 if from <= now {
@@ -198,4 +207,6 @@ enum Work {
     HandOutTurns,
     Tidy,
     Watch,
+    /// Only where others use the store too.
+    Sweep,
 }

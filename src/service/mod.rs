@@ -30,7 +30,7 @@ use crate::outgoing::{
     SystemNames, Ways,
 };
 use crate::sender::Sender;
-use crate::store::{MemoryStore, OpenError, SqliteStore, Store};
+use crate::store::{MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store};
 use crate::vonage::signature::EmptySecret;
 use crate::vonage::{self, PrivateKey, PrivateKeyError, SignatureSecret, TimeLimits, VonageSender};
 
@@ -100,9 +100,9 @@ pub enum Error {
     /// The database cannot be used.
     #[error(transparent)]
     Sqlite(#[from] OpenError),
-    /// This version has no such store.
-    #[error("this version of callout cannot keep alerts in PostgreSQL; use sqlite:PATH")]
-    NoPostgres,
+    /// The PostgreSQL database cannot be used.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
     /// The private key cannot be used.
     #[error(transparent)]
     PrivateKey(#[from] PrivateKeyError),
@@ -140,7 +140,9 @@ pub enum Error {
 impl Service {
     /// Binds the socket, opens the store and starts the engine.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        Self::start_with(config, clock, open).await
+        let preparation = Preparation::begin(config)?;
+        let (store, clock) = open(config, clock, &preparation.chance).await?;
+        preparation.finish(config, store, clock).await
     }
 
     /// As [`Service::start`], over a store that the caller opens, once the socket is there.
@@ -149,69 +151,9 @@ impl Service {
         clock: Arc<dyn Clock>,
         open: impl FnOnce(&Config) -> Result<Arc<dyn Store>, Error>,
     ) -> Result<Self, Error> {
-        let address = config.server.listen;
-        let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
-        let chance: Arc<dyn Chance> = Arc::new(SystemChance::new());
-        let api_key = the_one_key(config, chance.as_ref())?;
+        let preparation = Preparation::begin(config)?;
         let store = open(config)?;
-        let sender = Arc::new(VonageSender::new(vonage_settings(config)?, system_now)?);
-        let metrics = Arc::new(Metrics::new());
-        if let Some(meter) = store.meter() {
-            metrics.watch(meter);
-        }
-        let alarms = Arc::new(Alarms::new(Arc::clone(&metrics)));
-        let mailer = Arc::new(Mailer::default());
-        mailer.set(mail_settings(config))?;
-        let outgoing: Arc<dyn Sender> = Arc::new(Ways::new(Arc::clone(&sender), Arc::clone(&mailer)));
-        let engine = Engine::start(Parts {
-            store: Arc::clone(&store),
-            sender: outgoing,
-            clock: Arc::clone(&clock),
-            chance: Arc::clone(&chance),
-            metrics: Arc::clone(&metrics),
-            alarms: Arc::clone(&alarms),
-            link_secret: link_secret(config),
-            settings: engine_settings(config),
-        })
-        .await?;
-        let alarm_mail = Arc::new(AlarmMail {
-            mailer: Arc::clone(&mailer),
-            recipients: ArcSwap::from_pointee(config.alarm_recipients.clone()),
-            clock: Arc::clone(&clock),
-            chance: Arc::clone(&chance),
-        });
-        let parts = CallbackParts {
-            store,
-            clock,
-            wall_clock: system_now,
-            chance,
-            metrics,
-            alarms,
-            names: Arc::new(SystemNames),
-            changes: engine.changes(),
-        };
-        let callbacks = Arc::new(Callbacks::start(parts, endpoints(config), config.server.public_url.clone())?);
-        callbacks.accompany(Arc::clone(&alarm_mail));
-        let stop = CancellationToken::new();
-        let app =
-            App::new(engine.clone(), Arc::clone(&callbacks), http_settings(config, api_key.as_ref())?, stop.clone());
-        tell_of_risks(config);
-        let heartbeat = heartbeat(config)?;
-        let backup = config.backup.clone();
-        Ok(Self {
-            listener,
-            kept: Kept::of(config),
-            engine,
-            backup,
-            heartbeat,
-            app,
-            sender,
-            callbacks,
-            mailer,
-            alarm_mail,
-            api_key,
-            stop,
-        })
+        preparation.finish(config, store, clock).await
     }
 
     /// Where it listens; the port is a real one even where the configuration said zero.
@@ -284,6 +226,85 @@ impl Service {
     }
 }
 
+/// What a service has before its store is opened, so that a second one on the same socket touches no store.
+struct Preparation {
+    listener: TcpListener,
+    chance: Arc<dyn Chance>,
+    api_key: Option<Secret>,
+}
+
+impl Preparation {
+    fn begin(config: &Config) -> Result<Self, Error> {
+        let address = config.server.listen;
+        let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
+        let chance: Arc<dyn Chance> = Arc::new(SystemChance::new());
+        let api_key = the_one_key(config, chance.as_ref())?;
+        Ok(Self { listener, chance, api_key })
+    }
+
+    async fn finish(self, config: &Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Service, Error> {
+        let Self { listener, chance, api_key } = self;
+        let sender = Arc::new(VonageSender::new(vonage_settings(config)?, system_now)?);
+        let metrics = Arc::new(Metrics::new());
+        if let Some(meter) = store.meter() {
+            metrics.watch(meter);
+        }
+        let alarms = Arc::new(Alarms::new(Arc::clone(&metrics)));
+        let mailer = Arc::new(Mailer::default());
+        mailer.set(mail_settings(config))?;
+        let outgoing: Arc<dyn Sender> = Arc::new(Ways::new(Arc::clone(&sender), Arc::clone(&mailer)));
+        let engine = Engine::start(Parts {
+            store: Arc::clone(&store),
+            sender: outgoing,
+            clock: Arc::clone(&clock),
+            chance: Arc::clone(&chance),
+            metrics: Arc::clone(&metrics),
+            alarms: Arc::clone(&alarms),
+            link_secret: link_secret(config),
+            settings: engine_settings(config),
+        })
+        .await?;
+        let alarm_mail = Arc::new(AlarmMail {
+            mailer: Arc::clone(&mailer),
+            recipients: ArcSwap::from_pointee(config.alarm_recipients.clone()),
+            clock: Arc::clone(&clock),
+            chance: Arc::clone(&chance),
+        });
+        let parts = CallbackParts {
+            store,
+            clock,
+            wall_clock: system_now,
+            chance,
+            metrics,
+            alarms,
+            names: Arc::new(SystemNames),
+            changes: engine.changes(),
+        };
+        let callbacks = Arc::new(Callbacks::start(parts, endpoints(config), config.server.public_url.clone())?);
+        callbacks.accompany(Arc::clone(&alarm_mail));
+        let stop = CancellationToken::new();
+        let app =
+            App::new(engine.clone(), Arc::clone(&callbacks), http_settings(config, api_key.as_ref())?, stop.clone());
+        tell_of_risks(config);
+        let heartbeat = heartbeat(config)?;
+        let backup = config.backup.clone();
+        Ok(Service {
+            listener,
+            kept: Kept::of(config),
+            engine,
+            backup,
+            heartbeat,
+            app,
+            sender,
+            callbacks,
+            mailer,
+            alarm_mail,
+            api_key,
+            stop,
+        })
+    }
+}
+
 /// How many files this process may have open, where the operating system tells it in Linux' way.
 fn open_files_max() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
@@ -303,11 +324,20 @@ fn copies_folder(config: &Config) -> Option<PathBuf> {
     }
 }
 
-fn open(config: &Config) -> Result<Arc<dyn Store>, Error> {
+/// Opens the store. One that several nodes share brings the clock that they agree on.
+async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    chance: &Arc<dyn Chance>,
+) -> Result<(Arc<dyn Store>, Arc<dyn Clock>), Error> {
     match &config.store {
-        StoreChoice::Memory => Ok(Arc::new(MemoryStore::new())),
-        StoreChoice::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path)?)),
-        StoreChoice::Postgres(_) => Err(Error::NoPostgres),
+        StoreChoice::Memory => Ok((Arc::new(MemoryStore::new()), clock)),
+        StoreChoice::Sqlite(path) => Ok((Arc::new(SqliteStore::open(path)?), clock)),
+        StoreChoice::Postgres(address) => {
+            let store = PostgresStore::open(address.reveal(), clock, Arc::clone(chance)).await?;
+            let clock = store.clock();
+            Ok((Arc::new(store), clock))
+        }
     }
 }
 

@@ -37,6 +37,12 @@ pub(super) fn settled_at(alert: &Alert) -> Option<Timestamp> {
     }
 }
 
+/// Whether the alert waits for a way to Vonage: its latest send failed.
+pub(super) fn is_failing(alert: &Alert) -> bool {
+    let newest = alert.attempts.last().filter(|attempt| attempt.failing_since.is_some());
+    alert.progress().is_some() && newest.is_some_and(|attempt| attempt.failed_at.is_some())
+}
+
 /// The dedup key that posting the same problem again would find this alert by: only while it is
 /// escalating or acknowledged.
 pub(super) fn open_key(alert: &Alert) -> Option<&str> {

@@ -6,7 +6,9 @@
 
 mod findable;
 mod memory;
+mod moving;
 mod outbox;
+mod postgres;
 pub mod record;
 mod sqlite;
 
@@ -24,7 +26,9 @@ use crate::metrics::StoreMeter;
 use crate::timestamp::Timestamp;
 
 pub use memory::MemoryStore;
+pub use moving::{MoveError, Moved, move_to_postgres};
 pub use outbox::{DELIVERIES_MAX, Delivery, DeliveryPage, Outbox, Settled, Which};
+pub use postgres::{PostgresError, PostgresStore};
 pub use sqlite::{Holding, OpenError, Restored, SqliteStore, copy_closed, look_through_copy, restore};
 
 /// Keeps alerts.
@@ -166,6 +170,56 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether what it keeps outlives the process.
     fn is_durable(&self) -> bool;
+
+    /// What nobody has seen to although it was due, in the order of the wake-ups. Asked only where several
+    /// processes use the store; the others have nothing of the kind.
+    async fn left_behind(&self, _looking: &LeftBehind) -> Result<Vec<Armed>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Escalating alerts whose latest send failed, newest first. Asked only where several processes use the store.
+    async fn failing(&self, _limit: usize) -> Result<Vec<AlertId>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Tells the other processes that use the store that this one is there and when something of it was last
+    /// accepted by Vonage, and hears the same of them.
+    async fn meet_others(&self, _accepted_at: Option<Timestamp>) -> Result<Others, Error> {
+        Ok(Others::default())
+    }
+
+    /// Where the changes of other processes begin that come from now on, for [`Store::news`].
+    async fn newest_news(&self) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    /// What other processes that use the store have changed, each group with its place. A group may turn up
+    /// some seconds after one with a greater place.
+    async fn news(&self, _after: u64, _limit: usize) -> Result<Vec<(u64, Vec<AlertId>)>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+/// Which overdue alerts to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// Those with a later wake-up, or with the same one and a greater id.
+    pub after: (Timestamp, AlertId),
+    /// Alerts that somebody had the right to send, if their wake-up is not later than this.
+    pub sending_until: Timestamp,
+    /// Other alerts, if their wake-up is not later than this.
+    pub waiting_until: Timestamp,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// The other processes that use the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// How many of them said within the last ten seconds that they are there.
+    pub n_others: usize,
+    /// When Vonage last accepted something from any of them.
+    pub accepted_at: Option<Timestamp>,
 }
 
 /// How much room there is for what is still to be kept.

@@ -46,7 +46,12 @@ impl Stage {
         Self::start(store, vonage, clock, settings).await
     }
 
-    async fn start(store: Arc<dyn Store>, vonage: Arc<StandIn>, clock: Arc<SteadyClock>, settings: Settings) -> Self {
+    pub(crate) async fn start(
+        store: Arc<dyn Store>,
+        vonage: Arc<StandIn>,
+        clock: Arc<SteadyClock>,
+        settings: Settings,
+    ) -> Self {
         let parts = Parts {
             store: Arc::clone(&store),
             sender: Arc::<StandIn>::clone(&vonage),

@@ -41,7 +41,19 @@ const TABLE: [Row; 29] = [
     Row { module: "target", may_use: &[] },
     Row {
         module: "store",
-        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "incoming", "callback", "metrics"],
+        may_use: &[
+            "timestamp",
+            "id",
+            "contact",
+            "hash",
+            "wording",
+            "escalation",
+            "incoming",
+            "callback",
+            "metrics",
+            "clock",
+            "chance",
+        ],
     },
     Row {
         module: "config",
@@ -124,8 +136,13 @@ const WIRING: [&str; 4] = ["service", "cli", "lib", "main"];
 const HIDDEN: [(&str, &str); 3] = [("store", "memory"), ("store", "sqlite"), ("store", "postgres")];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 15] = [
+const CRATES: [(&str, &[&str]); 20] = [
     ("rusqlite", &["store"]),
+    ("tokio_postgres", &["store"]),
+    ("tokio_postgres_rustls", &["store"]),
+    ("deadpool_postgres", &["store"]),
+    ("rustls", &["store"]),
+    ("rustls_platform_verifier", &["store"]),
     ("reqwest", &["vonage", "outgoing", "sandbox", "heartbeat", "cli"]),
     ("axum", &["http", "sandbox"]),
     ("lettre", &["outgoing"]),

@@ -48,6 +48,7 @@ mod metrics_shown;
 mod oracle;
 mod oracle_itself;
 mod planted_bugs;
+mod postgres;
 mod process;
 mod readme;
 mod real_tools;

@@ -17,6 +17,7 @@ mod deeds;
 mod fault;
 mod forgetting;
 mod live;
+mod moving;
 mod opening;
 mod outbox;
 mod plans;
@@ -47,6 +48,7 @@ use super::{
 };
 
 pub use copying::{Holding, Restored, copy_closed, look_through as look_through_copy, restore};
+pub(in crate::store) use moving::{Part, Source};
 pub use opening::OpenError;
 
 use checkpoint::Checkpointer;

@@ -1,7 +1,7 @@
 //! What every store promises, asked of each of them.
 //!
 //! A promise is a function in `keeping` or `finding`, named in the list of `keeps_every_promise`. A further store
-//! is one more line at the end. What only SQLite promises stands in `sqlite.rs`.
+//! is one more line at the end. What only SQLite promises stands in `sqlite.rs`, what only PostgreSQL does in `postgres`.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,33 +15,47 @@ mod finding;
 mod keeping;
 mod outbox;
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
+use callout::chance::SystemChance;
+use callout::clock::SteadyClock;
 use callout::contact::Channel;
 use callout::escalation::{Alert, ReportStatus};
 use callout::id::AttemptRef;
 use callout::incoming::{Incoming, MessageStatus};
-use callout::store::{Claim, ClaimKey, Insert, MemoryStore, Outcome, SqliteStore, Store, Stored, Update};
+use callout::store::{
+    Claim, ClaimKey, Insert, MemoryStore, Outcome, PostgresStore, SqliteStore, Store, Stored, Update,
+};
 
 use crate::alerts::{address, alert, alert_with_key, at, provider_id};
+use crate::postgres::server::Database;
 
 /// How many webhooks each store parks here.
 const PARKED_MAX: usize = 5;
 
-/// A store, and where it keeps its files until the test is over.
+/// A store, and where it keeps its alerts until the test is over.
 struct Bench {
     store: Arc<dyn Store>,
-    _directory: Option<tempfile::TempDir>,
+    _kept_in: Box<dyn std::any::Any>,
 }
 
-fn in_memory() -> Bench {
-    Bench { store: Arc::new(MemoryStore::with_parked_max(PARKED_MAX)), _directory: None }
+fn in_memory() -> Ready<Option<Bench>> {
+    ready(Some(Bench { store: Arc::new(MemoryStore::with_parked_max(PARKED_MAX)), _kept_in: Box::new(()) }))
 }
 
-fn in_sqlite() -> Bench {
+fn in_sqlite() -> Ready<Option<Bench>> {
     let directory = tempfile::tempdir().expect("a directory");
     let store = SqliteStore::with_parked_max(&directory.path().join("callout.db"), PARKED_MAX).expect("a new store");
-    Bench { store: Arc::new(store), _directory: Some(directory) }
+    ready(Some(Bench { store: Arc::new(store), _kept_in: Box::new(directory) }))
+}
+
+/// None where there is no PostgreSQL, which has been said then.
+async fn in_postgres() -> Option<Bench> {
+    let database = Database::new().await?;
+    let (clock, chance) = (Arc::new(SteadyClock::system()), Arc::new(SystemChance::new()));
+    let store = PostgresStore::with_parked_max(&database.address(), clock, chance, PARKED_MAX).await;
+    Some(Bench { store: Arc::new(store.expect("a new store")), _kept_in: Box::new(database) })
 }
 
 macro_rules! keeps_every_promise {
@@ -49,7 +63,7 @@ macro_rules! keeps_every_promise {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $promise() {
-                let bench = $open();
+                let Some(bench) = $open().await else { return };
                 super::$part::$promise(&bench.store).await;
                 bench.store.close().await;
             }
@@ -96,6 +110,14 @@ macro_rules! keeps_every_promise {
             keeping::an_id_or_number_is_taken_once_and_harms_nobody_else
             keeping::an_alert_that_breaks_a_promise_is_not_kept
             keeping::something_can_be_kept
+        }
+    };
+}
+
+/// What stores promise that keep callbacks; in PostgreSQL none are kept yet.
+macro_rules! keeps_callbacks {
+    ($open:path) => {
+        keeps_every_promise! { $open:
             outbox::callbacks_of_an_alert_come_one_after_the_other
             outbox::what_nobody_wants_to_hear_of_is_not_kept
             outbox::a_callback_that_failed_is_kept_until_it_is_due_or_replayed
@@ -107,12 +129,12 @@ macro_rules! keeps_every_promise {
 /// How many callers race.
 const N_RACING: u64 = 300;
 
-fn claim(key: u8, outcome: Outcome) -> Claim {
+pub(crate) fn claim(key: u8, outcome: Outcome) -> Claim {
     Claim { key: ClaimKey([key; 32]), fingerprint: [key ^ 255; 32], outcome, at: at(0) }
 }
 
 /// Keeps a new alert that nothing speaks against.
-async fn keep(store: &Arc<dyn Store>, alert: Arc<Alert>) -> Stored {
+pub(crate) async fn keep(store: &Arc<dyn Store>, alert: Arc<Alert>) -> Stored {
     match store.insert(alert, None).await.expect("the store works") {
         Insert::Inserted(stored) => stored,
         refused @ (Insert::Open(_) | Insert::Replayed(_)) => panic!("not kept: {refused:?}"),
@@ -120,7 +142,7 @@ async fn keep(store: &Arc<dyn Store>, alert: Arc<Alert>) -> Stored {
 }
 
 /// Replaces an alert that has not changed.
-async fn replace(store: &Arc<dyn Store>, seen: &Stored, next: Arc<Alert>) -> Stored {
+pub(crate) async fn replace(store: &Arc<dyn Store>, seen: &Stored, next: Arc<Alert>) -> Stored {
     match store.update(seen, next, None).await.expect("the store works") {
         Update::Updated(stored) => stored,
         refused @ (Update::Stale | Update::Replayed(_)) => panic!("not replaced: {refused:?}"),
@@ -140,7 +162,7 @@ async fn is_open(store: &Arc<dyn Store>, key: &str, number: u64) -> bool {
 }
 
 /// A report on the text message of another attempt than the first of the alert with this number.
-fn webhook(number: u64) -> Incoming {
+pub(crate) fn webhook(number: u64) -> Incoming {
     Incoming::Status(MessageStatus {
         id: Some(provider_id(&format!("m-{number}"))),
         workflow: None,
@@ -154,7 +176,12 @@ fn webhook(number: u64) -> Incoming {
 
 mod memory {
     keeps_every_promise!(super::in_memory);
+    keeps_callbacks!(super::in_memory);
 }
 mod sqlite {
     keeps_every_promise!(super::in_sqlite);
+    keeps_callbacks!(super::in_sqlite);
+}
+mod postgres {
+    keeps_every_promise!(super::in_postgres);
 }

@@ -1,0 +1,177 @@
+//! Moving everything from an SQLite file to a PostgreSQL database, so that no running alert is lost.
+//!
+//! Rows are copied as they are: records keep their bytes, versions and deadlines. It is one transaction, in
+//! which everything is counted before it can be seen; whatever goes wrong before its end leaves both stores
+//! as they were.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::chance::Chance;
+use crate::clock::Clock;
+
+use super::{PostgresError, PostgresStore, postgres, sqlite};
+
+/// A table, and how its columns are read and written. All of them travel as texts; bytes as hexadecimal digits.
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    pub(super) read: &'static str,
+    pub(super) write: &'static str,
+    pub(super) n_columns: usize,
+}
+
+/// One row, as it travels.
+pub(super) type Row = Vec<Option<String>>;
+
+/// How many rows travel together.
+pub(super) const ROWS_AT_A_TIME: usize = 500;
+
+/// The seals of records (`sqlite/sealed.rs`), which stand on a second line, are left behind.
+/// Everything that is kept. What says only how the files themselves are doing is left behind.
+pub(super) const TABLES: [Table; 8] = [
+    Table {
+        name: "plans",
+        read: "SELECT hex(hash), record FROM plans ORDER BY id",
+        write: "INSERT INTO callout.plans (hash, record) SELECT decode(a, 'hex'), b \
+                FROM unnest($1::text[], $2::text[]) AS t (a, b) ON CONFLICT (hash) DO UPDATE SET record = excluded.record",
+        n_columns: 2,
+    },
+    Table {
+        name: "alerts",
+        read: "SELECT CAST(a.number AS TEXT), hex(a.id), a.policy, hex(p.hash), substr(a.record, 1, instr(a.record || char(10), char(10)) - 1) \
+               FROM alerts a LEFT JOIN plans p ON p.id = a.plan ORDER BY a.number",
+        write: "INSERT INTO callout.alerts (number, id, policy, plan, record) \
+                SELECT a::bigint, b::uuid, c, decode(nullif(d, ''), 'hex'), e \
+                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS t (a, b, c, d, e)",
+        n_columns: 5,
+    },
+    Table {
+        name: "states",
+        read: "SELECT CAST(number AS TEXT), hex(id), CAST(version AS TEXT), status, CAST(wake_at AS TEXT), \
+               CAST(sending AS TEXT), \
+               CAST(status = 'escalating' AND json_extract(substr(record, 1, instr(record || char(10), char(10)) - 1), '$.attempts[#-1].failing_since') IS NOT NULL \
+                    AND json_extract(substr(record, 1, instr(record || char(10), char(10)) - 1), '$.attempts[#-1].failed') IS NOT NULL AS TEXT), \
+               CASE WHEN open_key IS NOT NULL THEN hex(open_key) END, \
+               CASE WHEN spent_key IS NOT NULL THEN hex(spent_key) END, substr(record, 1, instr(record || char(10), char(10)) - 1), CAST(settled_at AS TEXT) FROM states ORDER BY number",
+        write: "INSERT INTO callout.states (number, id, version, status, wake_at, sending, failing, open_key, spent_key, record, settled_at) \
+                SELECT a::bigint, b::uuid, c::bigint, d, e::bigint, f = '1', g = '1', decode(h, 'hex'), decode(i, 'hex'), j, k::bigint \
+                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
+                            $8::text[], $9::text[], $10::text[], $11::text[]) AS t (a, b, c, d, e, f, g, h, i, j, k)",
+        n_columns: 11,
+    },
+    Table {
+        name: "messages",
+        read: "SELECT id, CAST(number AS TEXT), CAST(attempt AS TEXT) FROM messages",
+        write: "INSERT INTO callout.messages (id, number, attempt) SELECT a, b::bigint, c::bigint \
+                FROM unnest($1::text[], $2::text[], $3::text[]) AS t (a, b, c)",
+        n_columns: 3,
+    },
+    Table {
+        name: "reached",
+        read: "SELECT channel, address, CAST(number AS TEXT) FROM reached",
+        write: "INSERT INTO callout.reached (channel, address, number) SELECT a, b, c::bigint \
+                FROM unnest($1::text[], $2::text[], $3::text[]) AS t (a, b, c)",
+        n_columns: 3,
+    },
+    Table {
+        name: "claims",
+        read: "SELECT hex(key), hex(fingerprint), outcome, CAST(number AS TEXT), CAST(at AS TEXT), substr(record, 1, instr(record || char(10), char(10)) - 1) FROM claims",
+        write: "INSERT INTO callout.claims (key, fingerprint, outcome, number, at, record) \
+                SELECT decode(a, 'hex'), decode(b, 'hex'), c, d::bigint, e::bigint, f \
+                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) AS t (a, b, c, d, e, f)",
+        n_columns: 6,
+    },
+    Table {
+        name: "parked",
+        read: "SELECT id, CAST(at AS TEXT), substr(record, 1, instr(record || char(10), char(10)) - 1) FROM parked ORDER BY place",
+        write: "INSERT INTO callout.parked (id, at, record) SELECT a, b::bigint, c \
+                FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS t (a, b, c, place) ORDER BY place",
+        n_columns: 3,
+    },
+    Table {
+        name: "secrets",
+        read: "SELECT name, hex(value) FROM secrets",
+        write: "INSERT INTO callout.secrets (name, value) SELECT a, decode(b, 'hex') \
+                FROM unnest($1::text[], $2::text[]) AS t (a, b) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        n_columns: 2,
+    },
+];
+
+/// What was moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// How many rows of each table, in the order in which they were written.
+    pub rows: Vec<(&'static str, u64)>,
+    /// The new name of the file, so that it is not served by accident; none where it could not be renamed.
+    pub kept_as: Option<PathBuf>,
+}
+
+/// Why nothing was moved.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// The file cannot be used, or somebody else uses it.
+    #[error(transparent)]
+    From(#[from] super::OpenError),
+    /// The file cannot be read to its end.
+    #[error("cannot read the table {table} of {}", path.display())]
+    Reading {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: &'static str,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    To(#[from] PostgresError),
+    /// The database is not empty.
+    #[error("the PostgreSQL database holds alerts already; nothing was moved. Name an empty database")]
+    HoldsAlerts,
+    /// Somebody works on the database.
+    #[error(
+        "nodes of callout work on the PostgreSQL database; nothing was moved. Stop them first, and wait ten seconds"
+    )]
+    InUse,
+    /// The database could not take a table.
+    #[error("the PostgreSQL database did not take the table {table}: {reason}; nothing was moved")]
+    Writing {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        reason: Box<str>,
+    },
+    /// Not everything arrived.
+    #[error("of {expected} rows of the table {table}, {arrived} arrived; nothing was moved")]
+    Miscounted {
+        /// The table.
+        table: &'static str,
+        /// How many there are in the file.
+        expected: u64,
+        /// How many there are in the database.
+        arrived: u64,
+    },
+}
+
+/// Moves everything that an SQLite file keeps to an empty PostgreSQL database, and gives the file another name.
+pub async fn move_to_postgres(
+    from: &Path,
+    to: &str,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+) -> Result<Moved, MoveError> {
+    let source = sqlite::Source::open(from)?;
+    let store = PostgresStore::open(to, clock, chance).await?;
+    let (rows, reading) = source.read();
+    let moved = postgres::take_over(&store, rows).await;
+    super::Store::close(&store).await;
+    // What the file could not say counts before what was made of it.
+    let source = match reading.await {
+        Ok(read) => read?,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    };
+    let rows = moved?;
+    let kept_as = source.put_away();
+    Ok(Moved { rows, kept_as })
+}

@@ -1,0 +1,116 @@
+//! The database's clock, as the moment that all nodes agree on.
+//!
+//! A deadline is set by one node and may be fired by another. If each trusted its own clock, a node that is
+//! ahead would fire early what the others set. So each node measures again and again how far its clock is
+//! from the database's, and carries on by its own monotonic clock in between and while the database cannot
+//! be reached.
+//!
+//! When the database's clock itself jumps (somebody sets it, or another server takes over), the nodes notice,
+//! because none of their monotonic clocks did; the first one writes down by how much, and all go on as if
+//! nothing had happened: no deadline comes early and none is held back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::SharedClock;
+
+use super::asking::Database;
+use super::fault::{Fault, Refusal};
+use super::{rows, statements};
+
+/// How often the database's clock is looked at.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// A look that took longer says too little.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+/// A difference from one look to the next that is a jump of the database's clock. Clocks that merely run
+/// unevenly are told apart by a hundredth of that in a second.
+const JUMP_MIN: i64 = 1_000;
+/// Differences that may come from the look itself are left alone.
+const NOISE_MAX: i64 = 5;
+/// How often it is looked at before the first deadline is judged; the quickest look counts.
+const FIRST_LOOKS: usize = 3;
+/// How often a jump is looked at again while others write it down too.
+const AGREE_TRIES_MAX: usize = 5;
+
+/// What a look at the database's clock found.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    /// How far the database is ahead of this process, in milliseconds.
+    ahead: i64,
+    /// By how much all nodes are told to correct it, in milliseconds.
+    shift: i64,
+    /// How long the look took.
+    took: Duration,
+}
+
+impl Look {
+    const fn offset(self) -> i64 {
+        self.ahead.saturating_add(self.shift)
+    }
+}
+
+async fn look(database: &Database) -> Result<Look, Fault> {
+    let base = database.clock();
+    let before = base.now();
+    let row = database.rows_once(statements::TIME, &[]).await?.into_iter().next();
+    let took = base.now().since(before);
+    let Some(row) = row else { return Err(Refusal::Silent.into()) };
+    let halfway = before.plus(took / 2);
+    let database_says: i64 = rows::value(&row, 0)?;
+    Ok(Look { ahead: database_says.saturating_sub(halfway.as_millis()), shift: rows::value(&row, 1)?, took })
+}
+
+/// Sets the clock for the first time. What is returned keeps it right.
+pub(super) async fn begin(
+    database: Arc<Database>,
+    clock: Arc<SharedClock>,
+) -> Result<impl Future<Output = ()> + Send + 'static, Fault> {
+    let mut best = look(&database).await?;
+    for _ in 1..FIRST_LOOKS {
+        let next = look(&database).await?;
+        if next.took < best.took {
+            best = next;
+        }
+    }
+    clock.set_offset(best.offset());
+    Ok(keep_right(database, clock, best))
+}
+
+async fn keep_right(database: Arc<Database>, clock: Arc<SharedClock>, first: Look) {
+    let mut last = first;
+    loop {
+        let base = database.clock();
+        base.sleep_until(base.now().plus(MEASURE_EVERY)).await;
+        let looked = agree(&database, last).await;
+        // While the database cannot be asked, the monotonic clock carries on.
+        let Ok(Some(next)) = looked else { continue };
+        if (next.offset() - clock.offset()).abs() > NOISE_MAX {
+            clock.set_offset(next.offset());
+        }
+        last = next;
+    }
+}
+
+/// Looks, and makes up for a jump, unless another node does so first. None where a look took too long to mean anything.
+async fn agree(database: &Database, last: Look) -> Result<Option<Look>, Fault> {
+    for _ in 0..AGREE_TRIES_MAX {
+        let next = look(database).await?;
+        if next.took > LOOK_MAX {
+            return Ok(None);
+        }
+        let jump = next.ahead.saturating_sub(last.ahead);
+        // Where the correction has changed, another node has seen to it.
+        if jump.abs() < JUMP_MIN || next.shift != last.shift {
+            return Ok(Some(next));
+        }
+        let shift = next.shift.saturating_sub(jump);
+        if database.change(statements::SHIFT_TIME, &[&shift, &next.shift]).await? == 1 {
+            tracing::error!(
+                jump_millis = jump,
+                "the database server's clock jumped; deadlines go on as if it had not. Set it right with a time service; see docs/several-nodes.md"
+            );
+            return Ok(Some(Look { shift, ..next }));
+        }
+    }
+    Ok(None)
+}

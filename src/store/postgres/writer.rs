@@ -1,0 +1,248 @@
+//! The one task that commits changes of alerts.
+//!
+//! It takes everything that waits (up to [`BATCH_MAX`]) and commits it as one statement, so that many
+//! callers share one round trip and one fsync, and a single caller waits for nothing but its own. While
+//! one batch is on its way, the next one gathers by itself.
+//!
+//! Each batch carries a random tag that is kept with it. If the connection breaks before the answer, the
+//! same batch is put to the database again with the same tag: either it had not happened and happens now,
+//! or the tag is there and says what it did. So a lost answer is neither a false "stale" nor a second effect.
+//!
+//! A change that fails takes nobody along: its batch is halved until it is found.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::id::AlertId;
+use crate::metrics::StoreMeter;
+use crate::store::Error;
+
+use super::asking::{Database, Tries};
+use super::changes::{Change, Lists};
+use super::fault::{Fault, Reach, Refusal};
+use super::opening::SCHEMA;
+use super::{rows, statements};
+
+/// The most changes that wait; more are refused at once, so that whoever asks can say "try again".
+pub(super) const QUEUE_MAX: usize = 10_000;
+/// The most bytes of records that wait; beyond it changes are refused like beyond [`QUEUE_MAX`].
+pub(super) const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// The most changes of one batch: enough that the round trip and the fsync hardly count, few enough that the
+/// first of them does not wait long for the last.
+const BATCH_MAX: usize = 256;
+/// The most bytes of records in one batch, where it has more than one change.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is kept.
+    Won,
+    /// Another change was quicker, or something it needs is taken; nothing was kept.
+    Lost,
+}
+
+/// A change with whoever waits for it.
+struct Errand {
+    change: Change,
+    asker: oneshot::Sender<Result<Fate, Error>>,
+}
+
+/// The way to the task.
+pub(super) struct Writer {
+    queue: Mutex<Option<mpsc::Sender<Errand>>>,
+    n_bytes: Arc<AtomicUsize>,
+    meter: StoreMeter,
+}
+
+impl Writer {
+    /// The way to the task, and the task.
+    pub(super) fn new(database: Arc<Database>, node: Uuid) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let n_bytes = Arc::new(AtomicUsize::new(0));
+        let meter = StoreMeter::new();
+        let desk = Desk {
+            database,
+            node,
+            waiting,
+            put_off: VecDeque::new(),
+            n_bytes: Arc::clone(&n_bytes),
+            meter: meter.clone(),
+        };
+        (Self { queue: Mutex::new(Some(queue)), n_bytes, meter }, desk.work())
+    }
+
+    /// What is counted here.
+    pub(super) fn meter(&self) -> &StoreMeter {
+        &self.meter
+    }
+
+    /// Has a change committed; returns once it is as durable as the server can make it.
+    pub(super) async fn ask(&self, change: Change) -> Result<Fate, Error> {
+        let (asker, answer) = oneshot::channel();
+        self.enqueue(Errand { change, asker })?;
+        match answer.await {
+            Ok(answer) => answer,
+            // The task has ended without an answer, which only the end of the runtime can bring about.
+            Err(_dropped) => Err(Refusal::Closed.into()),
+        }
+    }
+
+    fn enqueue(&self, errand: Errand) -> Result<(), Refusal> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = queue.as_ref() else { return Err(Refusal::Closed) };
+        let n_bytes = errand.change.n_bytes();
+        // Only holders of the lock add, so that nobody can slip past the limit.
+        if self.n_bytes.load(Ordering::Relaxed).saturating_add(n_bytes) > QUEUE_BYTES_MAX {
+            return Err(Refusal::QueueFull);
+        }
+        self.n_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+        self.meter.waiting.inc();
+        let refusal = match queue.try_send(errand) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(_)) => Refusal::QueueFull,
+            Err(TrySendError::Closed(_)) => Refusal::Closed,
+        };
+        self.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
+        self.meter.waiting.dec();
+        Err(refusal)
+    }
+
+    /// Takes nothing more; the task finishes what waits and ends.
+    pub(super) fn finish(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Where the task sits.
+struct Desk {
+    database: Arc<Database>,
+    node: Uuid,
+    waiting: mpsc::Receiver<Errand>,
+    /// What has to do with a change of the batch that is on its way.
+    put_off: VecDeque<Errand>,
+    n_bytes: Arc<AtomicUsize>,
+    meter: StoreMeter,
+}
+
+impl Desk {
+    async fn work(mut self) {
+        loop {
+            if self.put_off.is_empty() {
+                match self.waiting.recv().await {
+                    Some(errand) => self.put_off.push_back(errand),
+                    None => return,
+                }
+            }
+            while self.put_off.len() < BATCH_MAX
+                && let Ok(errand) = self.waiting.try_recv()
+            {
+                self.put_off.push_back(errand);
+            }
+            let batch = self.next_batch();
+            self.carry_out(batch).await;
+        }
+    }
+
+    /// Takes what can be judged together: of changes that have to do with each other, the first.
+    fn next_batch(&mut self) -> Vec<Errand> {
+        let mut batch: Vec<Errand> = Vec::new();
+        let mut touched = HashSet::new();
+        let mut n_bytes = 0;
+        let mut left = VecDeque::new();
+        for errand in self.put_off.drain(..) {
+            let is_room = batch.is_empty() || n_bytes + errand.change.n_bytes() <= BATCH_BYTES_MAX;
+            let names = errand.change.names();
+            if is_room && batch.len() < BATCH_MAX && names.iter().all(|name| !touched.contains(name)) {
+                n_bytes += errand.change.n_bytes();
+                batch.push(errand);
+            } else {
+                left.push_back(errand);
+            }
+            // What was put off keeps its place before later ones that have to do with it.
+            touched.extend(names);
+        }
+        self.put_off = left;
+        batch
+    }
+
+    async fn carry_out(&self, batch: Vec<Errand>) {
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            match self.commit(&part).await {
+                Ok(won) => {
+                    self.meter.committed(part.len());
+                    self.answer(part, &won);
+                }
+                Err(fault) => match (fault.reach(), part.len()) {
+                    (Reach::Command, 2..) => {
+                        let second_half = part.split_off(part.len() / 2);
+                        parts.extend([second_half, part]);
+                    }
+                    (_, 1) if is_taken(&fault) => self.answer(part, &HashSet::new()),
+                    (Reach::Command | Reach::Batch | Reach::Again, _) => self.refuse(part, &fault.into()),
+                },
+            }
+        }
+    }
+
+    /// Commits a batch, again and again if that helps. Returns the alerts that were changed.
+    async fn commit(&self, batch: &[Errand]) -> Result<HashSet<AlertId>, Fault> {
+        let lists = Lists::of(batch.iter().map(|errand| &errand.change));
+        let mut random = [0; 16];
+        self.database.chance().fill(&mut random);
+        let tag = Uuid::from_bytes(random);
+        let mut tries = Tries::begin(&self.database);
+        loop {
+            let asked = lists.put_to(&self.database, SCHEMA, tag, self.node).await;
+            let fault = match asked {
+                Ok(Some(row)) => return won(&row),
+                Ok(None) => return Err(Refusal::NewerSchema.into()),
+                Err(fault) => fault,
+            };
+            // If it had happened before, its own rows stand in the way of its happening again.
+            if fault.broken_constraint().is_some()
+                && let Some(row) = self.database.row(statements::COMMITTED, &[&tag]).await?
+            {
+                return won(&row);
+            }
+            if !tries.go_on(&fault).await {
+                return Err(fault);
+            }
+        }
+    }
+
+    fn answer(&self, batch: Vec<Errand>, won: &HashSet<AlertId>) {
+        for errand in batch {
+            self.n_bytes.fetch_sub(errand.change.n_bytes(), Ordering::Relaxed);
+            self.meter.waiting.dec();
+            let fate = if won.contains(&errand.change.id()) { Fate::Won } else { Fate::Lost };
+            // Nobody may be waiting any more; what is done is done.
+            drop(errand.asker.send(Ok(fate)));
+        }
+    }
+
+    fn refuse(&self, batch: Vec<Errand>, error: &Error) {
+        for errand in batch {
+            self.n_bytes.fetch_sub(errand.change.n_bytes(), Ordering::Relaxed);
+            self.meter.waiting.dec();
+            drop(errand.asker.send(Err(error.clone())));
+        }
+    }
+}
+
+/// An idempotency key or a dedup key was taken while the change was on its way; whoever asked looks by whom.
+fn is_taken(fault: &Fault) -> bool {
+    matches!(fault.broken_constraint(), Some("claims_pkey" | "open_keys"))
+}
+
+fn won(row: &Row) -> Result<HashSet<AlertId>, Fault> {
+    let ids: Vec<Uuid> = rows::value(row, 0)?;
+    Ok(ids.into_iter().map(|id| AlertId::from_bits(id.as_u128())).collect())
+}

@@ -1,0 +1,7 @@
+//! What only PostgreSQL can promise: several nodes, lost answers, the database's clock, rolling upgrades.
+
+mod moving;
+mod nodes;
+pub(crate) mod proxy;
+pub(crate) mod server;
+mod store;

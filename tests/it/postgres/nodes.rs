@@ -1,0 +1,159 @@
+//! Several engines on one database: what one of them leaves behind, the others take up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callout::clock::{Clock, SteadyClock};
+use callout::contact::Channel;
+use callout::engine::Settings;
+use callout::escalation::{Backend, Plan};
+use callout::id::AlertId;
+use callout::store::Store;
+
+use super::proxy::Proxy;
+use super::server::Database;
+use super::store::{open, try_open};
+use crate::engine_stage::{ANNA, BEGAN, Part, Stage, StandIn, TONY, leg, user};
+
+/// What a busy machine may add to every promise here; the promises are about a machine that is not.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// A clock that runs so many times as fast as real time, for all nodes of a story.
+fn clock(speed: u32) -> Arc<SteadyClock> {
+    Arc::new(SteadyClock::faster(BEGAN, speed))
+}
+
+async fn node(store: Arc<dyn Store>, clock: &Arc<SteadyClock>, vonage: &Arc<StandIn>) -> Stage {
+    Stage::start(store, Arc::clone(vonage), Arc::clone(clock), Settings::default()).await
+}
+
+/// Tony, then Anna, so many seconds each.
+fn tony_then_anna(seconds: u32) -> Arc<Plan> {
+    let tony = user("Tony", &[leg(Channel::Sms, TONY, seconds)]);
+    let anna = user("Anna", &[leg(Channel::Sms, ANNA, seconds)]);
+    Arc::new(Plan::new(Backend::Messages, &[tony, anna], 0).unwrap())
+}
+
+/// Waits until so many messages of the alert were asked for; how long after the beginning the last of them was.
+async fn sent(vonage: &StandIn, clock: &SteadyClock, id: AlertId, n_messages: usize, within: Duration) -> Duration {
+    let limit = clock.now().plus(within);
+    loop {
+        let sent = vonage.sent_for(id);
+        if sent.len() >= n_messages {
+            return sent[n_messages - 1].at;
+        }
+        assert!(clock.now() < limit, "only {} of {n_messages} messages were sent: {:?}", sent.len(), vonage.log());
+        clock.sleep_until(clock.now().plus(Duration::from_millis(20))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_third_of_three_nodes_fires_what_two_dead_ones_left() {
+    let Some(database) = Database::new().await else { return };
+    let clock = clock(1);
+    let vonage = StandIn::new(&clock);
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(node(open(&database).await, &clock, &vonage).await);
+    }
+    let mut raised = Vec::new();
+    for stage in &nodes {
+        for _ in 0..5 {
+            raised.push(stage.raise(&tony_then_anna(4)).await);
+        }
+    }
+    for id in &raised {
+        sent(&vonage, &clock, *id, 1, Duration::from_secs(10)).await;
+    }
+    nodes[0].engine.abandon();
+    nodes[1].engine.abandon();
+    for id in &raised {
+        let second = sent(&vonage, &clock, *id, 2, Duration::from_secs(20)).await;
+        let first = sent(&vonage, &clock, *id, 1, Duration::ZERO).await;
+        let late_by = second.saturating_sub(first + Duration::from_secs(4));
+        assert!(late_by <= Duration::from_secs(2) + BUSY, "late by {late_by:?}");
+        assert!(second >= first + Duration::from_secs(4), "nobody is called early");
+    }
+    for id in &raised {
+        assert_eq!(vonage.sent_for(*id).len(), 2, "nobody is messaged twice: {:?}", nodes[2].timeline(*id).await);
+    }
+    nodes[2].engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_that_a_dead_node_left_half_done_is_made_again_within_thirty_seconds() {
+    let Some(database) = Database::new().await else { return };
+    let speed = 5;
+    let clock = clock(speed);
+    let hanging = StandIn::new(&clock);
+    hanging.always(Part::Hang);
+    let dying = node(open(&database).await, &clock, &hanging).await;
+    let id = dying.raise(&tony_then_anna(600)).await;
+    let begun = sent(&hanging, &clock, id, 1, Duration::from_secs(20)).await;
+    let vonage = StandIn::new(&clock);
+    let heir = node(open(&database).await, &clock, &vonage).await;
+    dying.engine.abandon();
+    let again = sent(&vonage, &clock, id, 1, Duration::from_secs(90)).await;
+    assert!(again <= begun + Duration::from_secs(30) + BUSY * speed, "begun at {begun:?}, again at {again:?}");
+    assert!(again >= begun + Duration::from_secs(23), "nobody could still be at it: {begun:?}, again at {again:?}");
+    let alert = heir.alert(id).await;
+    assert_eq!((alert.attempts.len(), alert.attempts[0].tries), (1, 2), "it is the same attempt");
+    heir.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_begins_nothing_and_the_others_go_on() {
+    let Some(database) = Database::new().await else { return };
+    let clock = clock(1);
+    let (proxy, through) = Proxy::before(&database.address()).await;
+    let (cut_off, others) = (StandIn::new(&clock), StandIn::new(&clock));
+    let first = node(try_open(&through).await.unwrap(), &clock, &cut_off).await;
+    let second = node(open(&database).await, &clock, &others).await;
+    let id = first.raise(&tony_then_anna(3)).await;
+    sent(&cut_off, &clock, id, 1, Duration::from_secs(10)).await;
+    // What came of the send is written down before the cable is pulled.
+    while first.attempts(id).await != ["sent"] {
+        clock.sleep_until(clock.now().plus(Duration::from_millis(20))).await;
+    }
+    proxy.cut(true);
+    sent(&others, &clock, id, 1, Duration::from_secs(20)).await;
+    assert_eq!(cut_off.sent_for(id).len(), 1, "who cannot ask begins nothing");
+    proxy.cut(false);
+    assert_eq!(others.sent_for(id)[0].reference.attempt, 2, "Anna is called by the other node");
+    first.engine.abandon();
+    second.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_at_one_node_hears_what_another_did() {
+    let Some(database) = Database::new().await else { return };
+    let clock = clock(1);
+    let vonage = StandIn::new(&clock);
+    let first = node(open(&database).await, &clock, &vonage).await;
+    let second = node(open(&database).await, &clock, &vonage).await;
+    let mut changes = first.engine.changes();
+    // It notices at its next round that somebody listens.
+    clock.sleep_until(clock.now().plus(Duration::from_millis(2_500))).await;
+    let id = second.raise(&tony_then_anna(600)).await;
+    let heard = async { while changes.recv().await.unwrap() != id {} };
+    tokio::time::timeout(Duration::from_secs(20), heard).await.expect("the change is heard of");
+    first.engine.stop().await;
+    second.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_at_one_node_stops_what_another_armed() {
+    let Some(database) = Database::new().await else { return };
+    let clock = clock(1);
+    let vonage = StandIn::new(&clock);
+    let first = node(open(&database).await, &clock, &vonage).await;
+    let second = node(open(&database).await, &clock, &vonage).await;
+    let id = first.raise(&tony_then_anna(2)).await;
+    sent(&vonage, &clock, id, 1, Duration::from_secs(10)).await;
+    second.engine.acknowledge(id, "Tony", callout::escalation::Via::Api, None).await.unwrap();
+    clock.sleep_until(clock.now().plus(Duration::from_secs(5))).await;
+    assert_eq!(vonage.sent_for(id).len(), 1, "nobody is called after an answer");
+    assert_eq!(first.status(id).await, "acknowledged");
+    first.engine.stop().await;
+    second.engine.stop().await;
+}
