@@ -57,6 +57,9 @@ pub(super) async fn run(arguments: &MigrateArguments) -> u8 {
 fn hint(error: &MoveError) -> Option<&'static str> {
     match error {
         MoveError::From(OpenError::InUse { .. }) => Some("stop it first; nothing was moved"),
+        MoveError::Damaged { .. } => {
+            Some("put a copy that `callout backup` made in its place, and move that: callout restore FILE")
+        }
         MoveError::To(PostgresError::Connect { .. }) => Some("nothing was moved"),
         MoveError::From(_)
         | MoveError::Reading { .. }

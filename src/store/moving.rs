@@ -18,6 +18,19 @@ pub(super) struct Table {
     pub(super) read: &'static str,
     pub(super) write: &'static str,
     pub(super) n_columns: usize,
+    pub(super) proof: Proof,
+}
+
+/// How a row of a file is told from one that was damaged after it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Only the whole file tells, which was looked through when it was opened.
+    None,
+    /// The record in this column must have the hash in the first one.
+    Hash(usize),
+    /// The record in this column carries the seal of the place that one more column names, which is read behind
+    /// those that are written. The seal is left behind. A record from before there were seals must be JSON.
+    Seal(usize),
 }
 
 /// One row, as it travels.
@@ -26,38 +39,44 @@ pub(super) type Row = Vec<Option<String>>;
 /// How many rows travel together.
 pub(super) const ROWS_AT_A_TIME: usize = 500;
 
-/// The seals of records (`sqlite/sealed.rs`), which stand on a second line, are left behind.
 /// Everything that is kept. What says only how the files themselves are doing is left behind.
-pub(super) const TABLES: [Table; 8] = [
+pub(super) const TABLES: [Table; 9] = [
     Table {
         name: "plans",
         read: "SELECT hex(hash), record FROM plans ORDER BY id",
         write: "INSERT INTO callout.plans (hash, record) SELECT decode(a, 'hex'), b \
                 FROM unnest($1::text[], $2::text[]) AS t (a, b) ON CONFLICT (hash) DO UPDATE SET record = excluded.record",
         n_columns: 2,
+        proof: Proof::Hash(1),
     },
     Table {
         name: "alerts",
-        read: "SELECT CAST(a.number AS TEXT), hex(a.id), a.policy, hex(p.hash), substr(a.record, 1, instr(a.record || char(10), char(10)) - 1) \
+        read: "SELECT CAST(a.number AS TEXT), hex(a.id), a.policy, hex(p.hash), a.record, \
+               printf('%016x', a.number) || hex(a.id) || printf('%016x', a.plan) \
                FROM alerts a LEFT JOIN plans p ON p.id = a.plan ORDER BY a.number",
         write: "INSERT INTO callout.alerts (number, id, policy, plan, record) \
                 SELECT a::bigint, b::uuid, c, decode(nullif(d, ''), 'hex'), e \
                 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS t (a, b, c, d, e)",
         n_columns: 5,
+        proof: Proof::Seal(4),
     },
     Table {
         name: "states",
         read: "SELECT CAST(number AS TEXT), hex(id), CAST(version AS TEXT), status, CAST(wake_at AS TEXT), \
                CAST(sending AS TEXT), \
-               CAST(status = 'escalating' AND json_extract(substr(record, 1, instr(record || char(10), char(10)) - 1), '$.attempts[#-1].failing_since') IS NOT NULL \
-                    AND json_extract(substr(record, 1, instr(record || char(10), char(10)) - 1), '$.attempts[#-1].failed') IS NOT NULL AS TEXT), \
+               CASE WHEN status = 'escalating' AND json_valid(json) THEN \
+                   CAST(json_extract(json, '$.attempts[#-1].failing_since') IS NOT NULL \
+                        AND json_extract(json, '$.attempts[#-1].failed') IS NOT NULL AS TEXT) ELSE '0' END, \
                CASE WHEN open_key IS NOT NULL THEN hex(open_key) END, \
-               CASE WHEN spent_key IS NOT NULL THEN hex(spent_key) END, substr(record, 1, instr(record || char(10), char(10)) - 1), CAST(settled_at AS TEXT) FROM states ORDER BY number",
+               CASE WHEN spent_key IS NOT NULL THEN hex(spent_key) END, record, CAST(settled_at AS TEXT), \
+               printf('%016x', number) || hex(id) \
+               FROM (SELECT *, substr(record, 1, instr(record || char(10), char(10)) - 1) AS json FROM states) ORDER BY number",
         write: "INSERT INTO callout.states (number, id, version, status, wake_at, sending, failing, open_key, spent_key, record, settled_at) \
                 SELECT a::bigint, b::uuid, c::bigint, d, e::bigint, f = '1', g = '1', decode(h, 'hex'), decode(i, 'hex'), j, k::bigint \
                 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
                             $8::text[], $9::text[], $10::text[], $11::text[]) AS t (a, b, c, d, e, f, g, h, i, j, k)",
         n_columns: 11,
+        proof: Proof::Seal(9),
     },
     Table {
         name: "messages",
@@ -65,6 +84,7 @@ pub(super) const TABLES: [Table; 8] = [
         write: "INSERT INTO callout.messages (id, number, attempt) SELECT a, b::bigint, c::bigint \
                 FROM unnest($1::text[], $2::text[], $3::text[]) AS t (a, b, c)",
         n_columns: 3,
+        proof: Proof::None,
     },
     Table {
         name: "reached",
@@ -72,21 +92,36 @@ pub(super) const TABLES: [Table; 8] = [
         write: "INSERT INTO callout.reached (channel, address, number) SELECT a, b, c::bigint \
                 FROM unnest($1::text[], $2::text[], $3::text[]) AS t (a, b, c)",
         n_columns: 3,
+        proof: Proof::None,
     },
     Table {
         name: "claims",
-        read: "SELECT hex(key), hex(fingerprint), outcome, CAST(number AS TEXT), CAST(at AS TEXT), substr(record, 1, instr(record || char(10), char(10)) - 1) FROM claims",
+        read: "SELECT hex(c.key), hex(c.fingerprint), c.outcome, CAST(c.number AS TEXT), CAST(c.at AS TEXT), c.record, \
+               printf('%016x', c.number) || coalesce(hex(a.id), '') FROM claims c LEFT JOIN alerts a ON a.number = c.number",
         write: "INSERT INTO callout.claims (key, fingerprint, outcome, number, at, record) \
                 SELECT decode(a, 'hex'), decode(b, 'hex'), c, d::bigint, e::bigint, f \
                 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) AS t (a, b, c, d, e, f)",
         n_columns: 6,
+        proof: Proof::Seal(5),
     },
     Table {
         name: "parked",
-        read: "SELECT id, CAST(at AS TEXT), substr(record, 1, instr(record || char(10), char(10)) - 1) FROM parked ORDER BY place",
+        read: "SELECT id, CAST(at AS TEXT), record, hex(id) FROM parked ORDER BY place",
         write: "INSERT INTO callout.parked (id, at, record) SELECT a, b::bigint, c \
                 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS t (a, b, c, place) ORDER BY place",
         n_columns: 3,
+        proof: Proof::Seal(2),
+    },
+    Table {
+        name: "deliveries",
+        read: "SELECT CAST(endpoint AS TEXT), hex(alert), topic, event, CAST(at AS TEXT), body, CAST(tries AS TEXT), \
+               CAST(due_at AS TEXT), CAST(dead AS TEXT), failure FROM deliveries ORDER BY place",
+        write: "INSERT INTO callout.deliveries (endpoint, alert, topic, event, at, body, tries, due_at, dead, failure) \
+                SELECT a::bigint, b::uuid, c, d, e::bigint, f, g::bigint, h::bigint, i = '1', j \
+                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
+                            $8::text[], $9::text[], $10::text[]) WITH ORDINALITY AS t (a, b, c, d, e, f, g, h, i, j, place) ORDER BY place",
+        n_columns: 10,
+        proof: Proof::None,
     },
     Table {
         name: "secrets",
@@ -94,6 +129,7 @@ pub(super) const TABLES: [Table; 8] = [
         write: "INSERT INTO callout.secrets (name, value) SELECT a, decode(b, 'hex') \
                 FROM unnest($1::text[], $2::text[]) AS t (a, b) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         n_columns: 2,
+        proof: Proof::None,
     },
 ];
 
@@ -122,6 +158,16 @@ pub enum MoveError {
         /// Why.
         #[source]
         source: rusqlite::Error,
+    },
+    /// A row is not what was written.
+    #[error("the row {row} of the table {table} in {} was damaged after it was written; nothing was moved", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: &'static str,
+        /// Which one, by its first column: the number of an alert, or a name.
+        row: Box<str>,
     },
     /// The database cannot be used.
     #[error(transparent)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::callback::{self, NewDelivery, Subscriptions};
 use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Status};
 use crate::id::{AlertId, AttemptNumber, ProviderId};
@@ -17,6 +18,7 @@ use crate::timestamp::Timestamp;
 
 use super::asking::{Database, Values};
 use super::fault::{Fault, unwritable};
+use super::outbox::Told;
 use super::rows::{outcome_word, signed, status_word, uuid};
 use super::statements;
 
@@ -29,6 +31,7 @@ pub(super) struct Change {
     reached: Vec<(Channel, Address)>,
     forgotten: Vec<(Channel, Address)>,
     claim: Option<Claim>,
+    deliveries: Vec<NewDelivery>,
 }
 
 enum Kind {
@@ -74,9 +77,14 @@ pub(super) enum Name {
 
 impl Change {
     /// A new alert.
-    pub(super) fn insert(alert: Arc<Alert>, plan: Arc<StoredPlan>, claim: Option<Claim>) -> Result<Self, Error> {
+    pub(super) fn insert(
+        alert: Arc<Alert>,
+        plan: Arc<StoredPlan>,
+        claim: Option<Claim>,
+        subscriptions: &Subscriptions,
+    ) -> Result<Self, Error> {
         let raised = record::write_raised(&alert.raised).map_err(|error| unwritable(alert.id(), error))?;
-        Self::prepare(None, alert, Kind::Insert { raised, plan }, claim)
+        Self::prepare(None, alert, Kind::Insert { raised, plan }, claim, subscriptions)
     }
 
     /// An alert that takes the place of the one that was seen.
@@ -85,12 +93,19 @@ impl Change {
         seen_version: u64,
         next: Arc<Alert>,
         claim: Option<Claim>,
+        subscriptions: &Subscriptions,
     ) -> Result<Self, Error> {
         let key = KeyChange::between(seen, &next);
-        Self::prepare(Some(seen), next, Kind::Update { seen_version, key }, claim)
+        Self::prepare(Some(seen), next, Kind::Update { seen_version, key }, claim, subscriptions)
     }
 
-    fn prepare(seen: Option<&Alert>, alert: Arc<Alert>, kind: Kind, claim: Option<Claim>) -> Result<Self, Error> {
+    fn prepare(
+        seen: Option<&Alert>,
+        alert: Arc<Alert>,
+        kind: Kind,
+        claim: Option<Claim>,
+        subscriptions: &Subscriptions,
+    ) -> Result<Self, Error> {
         let record = record::write_state(&alert).map_err(|error| unwritable(alert.id(), error))?;
         let messages = findable::new_messages(seen, &alert);
         let messages = messages.into_iter().map(|(id, number)| (id.clone(), number)).collect();
@@ -103,7 +118,8 @@ impl Change {
                 (owned(findable::newly_reached(seen, &alert)), Vec::new())
             }
         };
-        Ok(Self { alert, record, kind, messages, reached, forgotten, claim })
+        let deliveries = callback::told(subscriptions, seen, &alert);
+        Ok(Self { alert, record, kind, messages, reached, forgotten, claim, deliveries })
     }
 
     pub(super) fn id(&self) -> AlertId {
@@ -116,7 +132,8 @@ impl Change {
             Kind::Insert { raised, .. } => raised.len(),
             Kind::Update { .. } => 0,
         };
-        self.record.len() + raised
+        let told: usize = self.deliveries.iter().map(|delivery| delivery.body.len()).sum();
+        self.record.len() + raised + told
     }
 
     pub(super) fn names(&self) -> Vec<Name> {
@@ -154,6 +171,7 @@ pub(super) struct Lists<'a> {
     reached: Places<'a>,
     forgotten: Places<'a>,
     claims: Claims<'a>,
+    told: Told<'a>,
 }
 
 #[derive(Default)]
@@ -253,6 +271,7 @@ impl<'a> Lists<'a> {
         }
         self.reached.push(number, &change.reached);
         self.forgotten.push(number, &change.forgotten);
+        self.told.push(&change.deliveries);
         if let Some(claim) = &change.claim {
             self.claims.keys.push(&claim.key.0);
             self.claims.fingerprints.push(&claim.fingerprint);
@@ -271,7 +290,7 @@ impl<'a> Lists<'a> {
         tag: Uuid,
         node: Uuid,
     ) -> Result<Option<Row>, Fault> {
-        let Self { changes, fresh, reached, forgotten, claims, .. } = self;
+        let Self { changes, fresh, reached, forgotten, claims, told, .. } = self;
         let values: Values<'_> = &[
             &schema,
             &tag,
@@ -315,6 +334,12 @@ impl<'a> Lists<'a> {
             &claims.records,
             &changes.settled_at,
             &fresh.settled_at,
+            &told.endpoints,
+            &told.alerts,
+            &told.topics,
+            &told.events,
+            &told.at,
+            &told.bodies,
         ];
         Ok(database.rows_once(statements::COMMIT, values).await?.into_iter().next())
     }

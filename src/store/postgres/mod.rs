@@ -16,6 +16,7 @@ mod changes;
 mod fault;
 mod moving;
 mod opening;
+mod outbox;
 mod plans;
 mod rows;
 mod statements;
@@ -27,11 +28,13 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::callback::Subscriptions;
 use crate::chance::Chance;
 use crate::clock::{Clock, SharedClock};
 use crate::contact::{Address as ContactAddress, Channel};
@@ -42,8 +45,8 @@ use crate::metrics::StoreMeter;
 use crate::timestamp::Timestamp;
 
 use super::{
-    Armed, Claim, ClaimKey, Error, Insert, LeftBehind, Others, PARKED_MAX, Page, Replay, StatusFilter, Store, Stored,
-    Update, record,
+    Armed, Claim, ClaimKey, Error, Insert, LeftBehind, Others, Outbox, PARKED_MAX, Page, Replay, StatusFilter, Store,
+    Stored, Update, record,
 };
 
 pub(in crate::store) use moving::take_over;
@@ -70,6 +73,7 @@ pub struct PostgresStore {
     place: Box<str>,
     node: Uuid,
     plans: Plans,
+    subscriptions: ArcSwap<Subscriptions>,
     writer: Writer,
     clock: Arc<SharedClock>,
     numbers: Mutex<Range<u64>>,
@@ -123,6 +127,7 @@ impl PostgresStore {
             place: address.place,
             node,
             plans: Plans::default(),
+            subscriptions: ArcSwap::default(),
             writer,
             clock,
             numbers: Mutex::new(0..0),
@@ -212,7 +217,8 @@ impl Store for PostgresStore {
         let key = claim.as_ref().map(|claim| claim.key.clone());
         for _ in 0..INSERT_AGAIN_MAX {
             // A used key wins over a dedup key that is taken, and the statement cannot tell them apart.
-            let change = Change::insert(Arc::clone(&alert), Arc::clone(&plan), claim.clone())?;
+            let change =
+                Change::insert(Arc::clone(&alert), Arc::clone(&plan), claim.clone(), &self.subscriptions.load())?;
             if self.writer.ask(change).await? == Fate::Won {
                 return Ok(Insert::Inserted(Stored { alert, version: 1 }));
             }
@@ -232,7 +238,7 @@ impl Store for PostgresStore {
         if let Some(replay) = self.replay_of(key.as_ref()).await? {
             return Ok(Update::Replayed(replay));
         }
-        let change = Change::update(&seen.alert, seen.version, Arc::clone(&next), claim)?;
+        let change = Change::update(&seen.alert, seen.version, Arc::clone(&next), claim, &self.subscriptions.load())?;
         if self.writer.ask(change).await? == Fate::Won {
             return Ok(Update::Updated(Stored { alert: next, version: seen.version + 1 }));
         }
@@ -374,6 +380,10 @@ impl Store for PostgresStore {
             }
             self.database.change(statements::KEEP_SECRET, &[&name, &proposed.as_slice()]).await?;
         }
+    }
+
+    fn outbox(&self) -> Option<&dyn Outbox> {
+        Some(self)
     }
 
     fn meter(&self) -> Option<&StoreMeter> {

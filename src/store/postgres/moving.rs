@@ -93,6 +93,7 @@ async fn count(client: &Object, table: &'static Table) -> Result<u64, MoveError>
         "reached" => "SELECT count(*) FROM callout.reached",
         "claims" => "SELECT count(*) FROM callout.claims",
         "parked" => "SELECT count(*) FROM callout.parked",
+        "deliveries" => "SELECT count(*) FROM callout.deliveries",
         _ => "SELECT count(*) FROM callout.secrets",
     };
     let failed = |fault: Fault| writing(table.name, &fault);

@@ -73,6 +73,13 @@ WITH leave AS MATERIALIZED (
     FROM unnest($35::bytea[], $36::bytea[], $37::text[], $38::bigint[], $39::bigint[], $40::text[])
          AS k (key, fingerprint, outcome, number, at, record)
     WHERE k.number = ANY (ARRAY(SELECT number FROM won))
+), told AS (
+    INSERT INTO callout.deliveries (endpoint, alert, topic, event, at, body, due_at)
+    SELECT t.endpoint, t.alert, t.topic, t.event, t.at, t.body, t.at
+    FROM unnest($43::bigint[], $44::uuid[], $45::text[], $46::text[], $47::bigint[], $48::text[])
+         WITH ORDINALITY AS t (endpoint, alert, topic, event, at, body, place)
+    WHERE t.alert = ANY (ARRAY(SELECT id FROM won))
+    ORDER BY t.place
 )
 INSERT INTO callout.commits (tag, node, won)
 SELECT $2::uuid, $3::uuid, ARRAY(SELECT id FROM won) FROM leave
@@ -196,8 +203,52 @@ pub(super) const MEET: &str = "INSERT INTO callout.nodes (id, seen_at, accepted_
 pub(super) const MET: &str = "SELECT count(*), max(accepted_at) FROM callout.nodes \
      WHERE id <> $1 AND seen_at > clock_timestamp() - interval '10 seconds'";
 
+/// Keeps callbacks that tell of no change of an alert.
+pub(super) const KEEP_DELIVERIES: &str = "INSERT INTO callout.deliveries (endpoint, alert, topic, event, at, body, due_at) \
+     SELECT t.endpoint, t.alert, t.topic, t.event, t.at, t.body, t.at \
+     FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[]) \
+          WITH ORDINALITY AS t (endpoint, alert, topic, event, at, body, place) ORDER BY t.place";
+
+/// Takes what is due at $2 for the endpoint $1, of each alert only the first that waits, until $3; without those at
+/// the places $4. Of nodes that take the same at once, the second finds the row changed and leaves it.
+pub(super) const TAKE_DELIVERIES: &str = "
+WITH due AS MATERIALIZED (
+    SELECT d.place FROM callout.deliveries d
+    WHERE d.endpoint = $1 AND NOT d.dead AND d.due_at <= $2 AND d.leased_until <= $2 AND d.place <> ALL ($4::bigint[])
+      AND NOT EXISTS (SELECT 1 FROM callout.deliveries e
+                      WHERE e.endpoint = $1 AND e.alert = d.alert AND NOT e.dead AND e.place < d.place)
+    ORDER BY d.due_at, d.place LIMIT $5
+)
+UPDATE callout.deliveries d SET leased_until = $3
+WHERE d.place = ANY (ARRAY(SELECT place FROM due)) AND NOT d.dead AND d.due_at <= $2 AND d.leased_until <= $2
+RETURNING d.place, d.endpoint, d.alert, d.topic, d.event, d.at, d.body, d.tries, d.due_at, d.dead, d.failure";
+
+/// When something comes to be due for an endpoint, or is free again that a node took and did not settle.
+pub(super) const NEXT_DELIVERY: &str = "SELECT min(greatest(due_at, leased_until)) FROM callout.deliveries \
+     WHERE endpoint = $1 AND NOT dead AND (due_at > $2 OR leased_until > $2)";
+
+pub(super) const FORGET_DELIVERY: &str = "DELETE FROM callout.deliveries WHERE place = $1 AND event = $2";
+
+pub(super) const PUT_DELIVERY_OFF: &str = "UPDATE callout.deliveries \
+     SET tries = $3, dead = $4, due_at = $5, failure = $6, leased_until = 0 WHERE place = $1 AND event = $2";
+
+pub(super) const DELIVERIES: &str = "SELECT place, endpoint, alert, topic, event, at, body, tries, due_at, dead, failure \
+     FROM callout.deliveries WHERE place < $1 AND (dead OR NOT $2) ORDER BY place DESC LIMIT $3";
+
+pub(super) const REPLAY_DELIVERIES: &str = "UPDATE callout.deliveries \
+     SET dead = false, tries = 0, due_at = $2, leased_until = 0 WHERE dead AND ($1::bigint IS NULL OR place = $1)";
+
+/// Forgets what is older than $1 or too many beside the newest $2, at most $3 of them. Places count up with time,
+/// so that the old ones are found at the beginning.
+pub(super) const FORGET_DELIVERIES: &str = "
+WITH oldest AS MATERIALIZED (
+    SELECT place, at, row_number() OVER (ORDER BY place) AS rank FROM callout.deliveries ORDER BY place LIMIT $3
+)
+DELETE FROM callout.deliveries WHERE place = ANY (ARRAY(
+    SELECT place FROM oldest WHERE at < $1 OR rank <= (SELECT count(*) FROM callout.deliveries) - $2))";
+
 /// All of them.
-pub(super) const ALL: [&str; 39] = [
+pub(super) const ALL: [&str; 47] = [
     COMMIT,
     COMMITTED,
     GET,
@@ -237,6 +288,14 @@ pub(super) const ALL: [&str; 39] = [
     LIST_OF_POLICY,
     LIST_ESCALATING,
     LIST_SETTLED,
+    KEEP_DELIVERIES,
+    TAKE_DELIVERIES,
+    NEXT_DELIVERY,
+    FORGET_DELIVERY,
+    PUT_DELIVERY_OFF,
+    DELIVERIES,
+    REPLAY_DELIVERIES,
+    FORGET_DELIVERIES,
 ];
 
 pub(super) const LIST_ALL: &str = "SELECT a.number, a.id, a.plan, a.record, s.version, s.record \

@@ -6,10 +6,12 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::store::moving::{MoveError, ROWS_AT_A_TIME, Row, TABLES, Table};
+use crate::hash::sha256;
+use crate::store::moving::{MoveError, Proof, ROWS_AT_A_TIME, Row, TABLES, Table};
 
 use super::OpenError;
 use super::opening::{self, Ownership};
+use super::sealed::{Damaged, unseal};
 
 /// How many groups of rows wait to be written.
 const WAITING_MAX: usize = 4;
@@ -47,12 +49,41 @@ impl Source {
         let (parts, taken) = mpsc::channel(WAITING_MAX);
         let reading = tokio::task::spawn_blocking(move || {
             for table in &TABLES {
-                let read = read_table(&self.connection, table, &parts);
-                read.map_err(|source| MoveError::Reading { path: self.path.clone(), table: table.name, source })?;
+                self.read_table(table, &parts)?;
             }
             Ok(self)
         });
         (taken, reading)
+    }
+
+    /// Reads a table to its end. Whoever takes the rows and takes no more has said why.
+    fn read_table(&self, table: &'static Table, parts: &mpsc::Sender<Part>) -> Result<(), MoveError> {
+        let unreadable = |source| MoveError::Reading { path: self.path.clone(), table: table.name, source };
+        let n_columns = table.n_columns + usize::from(matches!(table.proof, Proof::Seal(_)));
+        let mut statement = self.connection.prepare(table.read).map_err(unreadable)?;
+        let mut found = statement.query([]).map_err(unreadable)?;
+        let mut n_rows = 0;
+        let mut some = Vec::new();
+        while let Some(row) = found.next().map_err(unreadable)? {
+            let columns = (0..n_columns).map(|column| row.get(column)).collect::<rusqlite::Result<Row>>();
+            let mut columns = columns.map_err(unreadable)?;
+            if let Err(Damaged) = prove(table, &mut columns) {
+                let row = columns.swap_remove(0).unwrap_or_default().into();
+                return Err(MoveError::Damaged { path: self.path.clone(), table: table.name, row });
+            }
+            some.push(columns);
+            n_rows += 1;
+            if some.len() >= ROWS_AT_A_TIME
+                && parts.blocking_send(Part::Rows(table, std::mem::take(&mut some))).is_err()
+            {
+                return Ok(());
+            }
+        }
+        if !some.is_empty() && parts.blocking_send(Part::Rows(table, some)).is_err() {
+            return Ok(());
+        }
+        drop(parts.blocking_send(Part::End(table, n_rows)));
+        Ok(())
     }
 
     /// Writes the log back and gives the file another name.
@@ -69,22 +100,29 @@ impl Source {
     }
 }
 
-fn read_table(connection: &Connection, table: &'static Table, parts: &mpsc::Sender<Part>) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(table.read)?;
-    let mut found = statement.query([])?;
-    let mut n_rows = 0;
-    let mut some = Vec::new();
-    while let Some(row) = found.next()? {
-        some.push((0..table.n_columns).map(|column| row.get(column)).collect::<rusqlite::Result<Row>>()?);
-        n_rows += 1;
-        // Whoever took the rows has said why it takes no more.
-        if some.len() >= ROWS_AT_A_TIME && parts.blocking_send(Part::Rows(table, std::mem::take(&mut some))).is_err() {
-            return Ok(());
+/// The row without what only this file needs, if it is what was written.
+fn prove(table: &Table, row: &mut Row) -> Result<(), Damaged> {
+    match table.proof {
+        Proof::None => Ok(()),
+        Proof::Hash(record) => {
+            let hash = row.first().and_then(Option::as_deref).and_then(unhex);
+            let record = row.get(record).and_then(Option::as_deref);
+            let fits = record.is_some_and(|record| hash.as_deref() == Some(&sha256(record.as_bytes())));
+            if fits { Ok(()) } else { Err(Damaged) }
+        }
+        Proof::Seal(record) => {
+            let place = row.pop().flatten().as_deref().and_then(unhex).ok_or(Damaged)?;
+            let Some(Some(record)) = row.get_mut(record) else { return Err(Damaged) };
+            let unsealed = unseal(record, &[&place])?;
+            serde_json::from_str::<serde::de::IgnoredAny>(unsealed).map_err(|_no_json| Damaged)?;
+            *record = unsealed.to_owned();
+            Ok(())
         }
     }
-    if !some.is_empty() && parts.blocking_send(Part::Rows(table, some)).is_err() {
-        return Ok(());
-    }
-    drop(parts.blocking_send(Part::End(table, n_rows)));
-    Ok(())
+}
+
+/// The bytes behind hexadecimal digits.
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

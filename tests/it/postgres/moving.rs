@@ -4,14 +4,47 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use callout::callback::{EndpointId, NewDelivery, Topic};
 use callout::escalation::Event;
 use callout::id::AlertNumber;
-use callout::store::{Insert, Outcome, SqliteStore, Store};
+use callout::store::{Delivery, DeliveryPage, Insert, Outcome, Settled, SqliteStore, Store};
 
 use super::server::Database;
 use super::store::open;
 use crate::alerts::{after, after_resolving, after_sending, alert, alert_with_key, at, provider_id};
 use crate::stores::{claim, keep, replace, webhook};
+
+fn hook() -> EndpointId {
+    EndpointId::of("https://ops.example.org/hook")
+}
+
+/// The callbacks that a store keeps, but for their places.
+async fn callbacks(store: &dyn Store) -> Vec<Delivery> {
+    let page = DeliveryPage { is_dead: false, before: None, limit: 100 };
+    let mut kept = store.outbox().unwrap().deliveries(page).await.unwrap();
+    for (place, delivery) in (0..).zip(&mut kept) {
+        delivery.place = place;
+    }
+    kept
+}
+
+/// Three callbacks: one that waits, one that is to be tried again and one that was given up.
+async fn keep_callbacks(store: &dyn Store) {
+    let outbox = store.outbox().unwrap();
+    let told = |n: u64| NewDelivery {
+        endpoint: hook(),
+        alert: Some(alert(n).id()),
+        topic: Topic::Raised,
+        event: format!("evt_{n}").into(),
+        at: at(n),
+        body: format!("{{\"n\":{n}}}").into(),
+    };
+    outbox.keep((1..=3).map(told).collect()).await.unwrap();
+    let due = outbox.take(hook(), at(9), at(39), &std::collections::BTreeSet::new(), 10).await.unwrap();
+    let later = Settled::Later { due_at: at(600), failure: "HTTP 500".into() };
+    outbox.settle(&due[1], later).await.unwrap();
+    outbox.settle(&due[2], Settled::Dead { failure: "HTTP 410".into() }).await.unwrap();
+}
 
 /// A file with an alert of each kind; the alerts as they stand in it.
 async fn fill(path: &Path) -> Vec<callout::store::Stored> {
@@ -27,6 +60,7 @@ async fn fill(path: &Path) -> Vec<callout::store::Stored> {
     store.park(&provider_id("m-9"), &webhook(1), at(3)).await.unwrap();
     store.park(&provider_id("m-9"), &webhook(2), at(4)).await.unwrap();
     assert_eq!(store.secret("acknowledge-links", [42; 32]).await.unwrap(), [42; 32]);
+    keep_callbacks(&*store).await;
     store.close().await;
     vec![ringing, resolved, claimed]
 }
@@ -46,8 +80,16 @@ async fn everything_arrives_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("callout.db");
     let kept = fill(&path).await;
+    let waiting = {
+        let before = SqliteStore::open(&path).unwrap();
+        let waiting = callbacks(&before).await;
+        before.close().await;
+        waiting
+    };
+    assert_eq!(waiting.len(), 3);
     let (code, text) = migrate(&path, &database);
     assert_eq!(code, 0, "{text}");
+    assert!(text.contains("3 deliveries"), "{text}");
     assert!(text.contains("3 alerts") && text.contains("callout.db.moved"), "{text}");
     let store = open(&database).await;
     for stored in &kept {
@@ -62,6 +104,7 @@ async fn everything_arrives_as_it_was() {
     assert!(store.claimed(&claim(7, Outcome::Created).key).await.unwrap().is_some());
     assert_eq!(store.parked(&provider_id("m-9")).await.unwrap(), [webhook(1), webhook(2)]);
     assert_eq!(store.secret("acknowledge-links", [1; 32]).await.unwrap(), [42; 32], "links that were sent still open");
+    assert_eq!(callbacks(&*store).await, waiting, "callbacks wait on, and those that were given up can be replayed");
     assert!(store.next_number().await.unwrap() > AlertNumber(700));
     store.close().await;
     assert!(!path.exists() && directory.path().join("callout.db.moved").exists());
@@ -93,4 +136,45 @@ async fn nothing_is_moved_out_of_a_file_in_use_or_into_a_database_with_alerts() 
     let wrong =
         Command::new(env!("CARGO_BIN_EXE_callout")).args(["migrate", "--from", "memory:", "--to", "x"]).output();
     assert_eq!(wrong.unwrap().status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_was_damaged_is_named_and_nothing_is_moved() {
+    let Some(database) = Database::new().await else { return };
+    let damages = [
+        (
+            "UPDATE states SET record = replace(record, '\"repeats\":1', '\"repeats\":9') WHERE number = 1",
+            "row 1 of the table states",
+        ),
+        ("UPDATE states SET record = '{' WHERE number = 1", "row 1 of the table states"),
+        (
+            "UPDATE states SET record = (SELECT record FROM states WHERE number = 2) WHERE number = 1",
+            "row 1 of the table states",
+        ),
+        (
+            "UPDATE alerts SET record = replace(record, 'critical', 'warning') WHERE number = 2",
+            "row 2 of the table alerts",
+        ),
+        ("UPDATE plans SET record = replace(record, 'Tony', 'Toni')", "of the table plans"),
+        ("UPDATE claims SET record = replace(record, '{', '{ ')", "of the table claims"),
+        (
+            "UPDATE parked SET record = replace(record, 'delivered', 'undelivered') WHERE place = 1",
+            "row m-9 of the table parked",
+        ),
+    ];
+    for (damage, told) in damages {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("callout.db");
+        fill(&path).await;
+        let file = rusqlite::Connection::open(&path).unwrap();
+        assert!(file.execute(damage, []).unwrap() > 0, "{damage}");
+        drop(file);
+        let (code, text) = migrate(&path, &database);
+        assert_eq!(code, 1, "{damage}: {text}");
+        assert!(text.contains(told) && text.contains("damaged") && text.contains("restore"), "{damage}: {text}");
+        assert!(path.exists(), "{damage}");
+    }
+    let store = open(&database).await;
+    assert_eq!(store.newest_number().await.unwrap(), AlertNumber(0), "nothing was moved");
+    store.close().await;
 }

@@ -1,11 +1,13 @@
 //! The store itself: what it makes of broken connections, lost answers, and databases it cannot trust.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use callout::callback::{EndpointId, NewDelivery, Topic};
 use callout::chance::SystemChance;
 use callout::clock::{Clock, SteadyClock};
 use callout::escalation::Event;
-use callout::store::{Error, Insert, PostgresStore, Store, Update};
+use callout::store::{Error, Insert, PostgresStore, Settled, Store, Update};
 
 use super::proxy::Proxy;
 use super::server::{self, Database};
@@ -145,6 +147,45 @@ async fn a_node_older_than_the_schema_answers_questions_and_changes_nothing() {
     assert!(matches!(old.update(&seen, after_resolving(&kept), None).await.unwrap(), Update::Updated(_)));
     old.close().await;
     started_later.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_belongs_to_one_node_until_its_lease_is_over() {
+    let Some(database) = Database::new().await else { return };
+    let nodes = futures_util::future::join_all((0..4).map(|_| open(&database))).await;
+    let hook = EndpointId::of("https://ops.example.org/hook");
+    let told = |n: u64| NewDelivery {
+        endpoint: hook,
+        alert: Some(alert(n).id()),
+        topic: Topic::Raised,
+        event: format!("evt_{n}").into(),
+        at: at(0),
+        body: "{}".into(),
+    };
+    nodes[0].outbox().unwrap().keep((1..=40).map(told).collect()).await.unwrap();
+    let nothing = BTreeSet::new();
+    let take = async |node: &Arc<PostgresStore>, now: u64| {
+        node.outbox().unwrap().take(hook, at(now), at(now + 30), &nothing, 100).await.unwrap()
+    };
+    let taken = futures_util::future::join_all(nodes.iter().map(|node| take(node, 1))).await;
+    let mut places: Vec<u64> = taken.iter().flatten().map(|delivery| delivery.place).collect();
+    places.sort_unstable();
+    assert_eq!(places.len(), 40, "each is given to somebody");
+    places.dedup();
+    assert_eq!(places.len(), 40, "and to nobody else");
+    let outbox = nodes[1].outbox().unwrap();
+    assert_eq!(take(&nodes[1], 30).await, [], "its node may still be at it");
+    assert_eq!(outbox.next_due(hook, at(30)).await.unwrap(), Some(at(31)), "then it is looked at again");
+    let again = take(&nodes[1], 31).await;
+    assert_eq!(again.len(), 40, "what a dead node had is taken by another");
+    outbox.settle(&again[0], Settled::Delivered).await.unwrap();
+    outbox.settle(&again[0], Settled::Delivered).await.unwrap();
+    let later = Settled::Later { due_at: at(50), failure: "HTTP 500".into() };
+    outbox.settle(&again[1], later).await.unwrap();
+    assert_eq!(take(&nodes[2], 50).await.len(), 1, "what failed is free for any node once it is due");
+    for node in nodes {
+        node.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,14 +110,6 @@ macro_rules! keeps_every_promise {
             keeping::an_id_or_number_is_taken_once_and_harms_nobody_else
             keeping::an_alert_that_breaks_a_promise_is_not_kept
             keeping::something_can_be_kept
-        }
-    };
-}
-
-/// What stores promise that keep callbacks; in PostgreSQL none are kept yet.
-macro_rules! keeps_callbacks {
-    ($open:path) => {
-        keeps_every_promise! { $open:
             outbox::callbacks_of_an_alert_come_one_after_the_other
             outbox::what_nobody_wants_to_hear_of_is_not_kept
             outbox::a_callback_that_failed_is_kept_until_it_is_due_or_replayed
@@ -176,11 +168,9 @@ pub(crate) fn webhook(number: u64) -> Incoming {
 
 mod memory {
     keeps_every_promise!(super::in_memory);
-    keeps_callbacks!(super::in_memory);
 }
 mod sqlite {
     keeps_every_promise!(super::in_sqlite);
-    keeps_callbacks!(super::in_sqlite);
 }
 mod postgres {
     keeps_every_promise!(super::in_postgres);

@@ -1,4 +1,4 @@
-//! What every store that keeps callbacks promises about them.
+//! What every store promises about callbacks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
