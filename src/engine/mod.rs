@@ -61,7 +61,6 @@ use outage::Ways;
 use perform::Recording;
 use timers::Timers;
 use turns::Turns;
-use unclear::Unclear;
 use watching::Watch;
 
 /// How many alerts are woken at the same time, so that their commits can share one.
@@ -99,7 +98,6 @@ struct Shared {
     waking: Arc<Semaphore>,
     changes: broadcast::Sender<AlertId>,
     recording: Recording,
-    unclear: Unclear,
     unsure: Unsure,
     watch: Watch,
     /// How many other nodes work on the store.
@@ -202,7 +200,6 @@ impl Engine {
             waking: Arc::new(Semaphore::new(WAKING_MAX)),
             changes: broadcast::channel(CHANGES_KEPT).0,
             recording: Recording::default(),
-            unclear: Unclear::default(),
             unsure: Unsure::default(),
             watch: Watch::default(),
             n_others: AtomicUsize::new(0),

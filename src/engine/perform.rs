@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::alarm::Alarm;
 use crate::contact::Channel;
-use crate::escalation::{Alert, Event, Failure, Progress, Status, Step, Trouble, TroubleOutcome};
+use crate::escalation::{Alert, Backend, Event, Failure, Progress, Status, Step, Trouble, TroubleOutcome};
 use crate::id::{AlertId, AttemptNumber, AttemptRef, ProviderId};
 use crate::sender::{Answer, Late, Outbound, SendTrouble, TroubleCause};
 use crate::store;
@@ -72,9 +72,19 @@ impl Engine {
         let engine = self.clone();
         self.spawn(async move {
             let wake = Wake::at_its_time(alert.id());
+            let reference = AttemptRef { alert: alert.id(), attempt };
+            let is_dispatch = alert.plan().backend() == Backend::Dispatch;
             let sending = async {
+                if is_dispatch && try_number > 1 {
+                    // Whoever made the try before may have been lost with it, and somebody may have read. If the
+                    // store cannot say so now, one message too many is better than one too few.
+                    let _looked = engine.look_at_unclear(reference).await;
+                }
                 engine.send(Arc::clone(&alert), attempt, try_number).await?;
-                engine.look_at_unclear(alert.id()).await
+                if is_dispatch {
+                    engine.insist(alert.id(), || engine.look_at_unclear(reference)).await?;
+                }
+                Ok(())
             };
             engine.look_after(wake, sending).await;
             drop(permit);
@@ -135,19 +145,26 @@ impl Engine {
         }
     }
 
-    /// Writes down what came of a send. Whatever happened to the store meanwhile, what Vonage has done
-    /// must not be forgotten while this process lives.
     async fn record(&self, id: AlertId, event: &Event) -> Result<(), Error> {
+        self.insist(id, || self.apply(id, event, None)).await.map(drop)
+    }
+
+    /// Does it again until the store takes it. Whatever happened to the store meanwhile, what Vonage has done
+    /// must not be forgotten while this process lives.
+    async fn insist<T, W: Future<Output = Result<T, Error>>>(
+        &self,
+        id: AlertId,
+        work: impl Fn() -> W,
+    ) -> Result<T, Error> {
         let mut wait = RECORD_AGAIN_MIN;
         loop {
-            match self.apply(id, event, None).await {
-                Ok(_) => return Ok(()),
+            match work().await {
                 Err(error @ (Error::Contended | Error::Store(store::Error::Unavailable(_)))) => {
                     tracing::warn!(alert.id = %id, error = %Chain(&error), "the outcome of a send could not be written down yet; trying again");
                     self.0.clock.sleep_until(self.0.clock.now().plus(wait)).await;
                     wait = (wait * 2).min(RECORD_AGAIN_MAX);
                 }
-                Err(error) => return Err(error),
+                done => return done,
             }
         }
     }

@@ -137,6 +137,32 @@ async fn on_dispatch_a_report_on_a_send_whose_answer_was_lost_is_known_by_its_ad
     assert_eq!(stage.status(alert).await, "acknowledged");
 }
 
+#[tokio::test(start_paused = true)]
+async fn on_dispatch_an_early_report_on_a_send_whose_answer_is_lost_after_it_counts() {
+    let stage = Stage::open().await;
+    stage.vonage.always(Part::TroubleAfter(seconds(5)));
+    let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.pass(seconds(1)).await;
+    let early = of_workflow(99, "leg-1", Channel::Messenger, TONY_MESSENGER, ReportStatus::Read);
+    assert_eq!(receive(&stage, &early).await, Received::Parked, "the answer may still come");
+    stage.pass(minutes(1)).await;
+    assert_eq!((stage.status(alert).await, stage.vonage.sent().len()), ("acknowledged", 1));
+    assert!(stage.store.parked(&message(99)).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_dispatch_an_early_report_counts_though_the_process_that_sends_is_lost() {
+    let stage = Stage::open().await;
+    stage.vonage.always(Part::Hang);
+    let alert = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.pass(seconds(1)).await;
+    let early = of_workflow(99, "leg-1", Channel::Messenger, TONY_MESSENGER, ReportStatus::Read);
+    assert_eq!(receive(&stage, &early).await, Received::Parked, "the answer may still come");
+    let stage = stage.killed_and_started_again(seconds(2)).await;
+    stage.pass(minutes(1)).await;
+    assert_eq!((stage.status(alert).await, stage.vonage.sent().len()), ("acknowledged", 1), "nothing is sent again");
+}
+
 /// An alert to Tony whose send was lost, and one whose send is on its way and is accepted three seconds later.
 async fn one_lost_and_one_on_its_way(stage: &Stage) -> [AlertId; 2] {
     stage.vonage.plays(|_, index| if index == 0 { long_lost() } else { Part::AcceptAfter(seconds(3)) });
