@@ -69,8 +69,9 @@ impl Engine {
                 newest_lost = Some(AttemptRef { alert: id, attempt });
             }
         }
-        let is_clear = being_sent.is_empty() || (n_suspects == 1 && newest_lost.is_some());
-        if is_clear {
+        // Of one that is being made again, it does not matter which try the report is about.
+        let is_same = |sending: &AttemptRef| newest_lost.as_ref() == Some(sending);
+        if being_sent.is_empty() || (n_suspects == 1 && being_sent.iter().all(is_same)) {
             return Ok(newest_lost);
         }
         for sending in being_sent {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use callout::contact::{Address, Channel};
 use callout::engine::{Received, Settings};
-use callout::escalation::{Backend, Failure, ReportStatus, TroubleOutcome, WorkflowOutcome};
+use callout::escalation::{Backend, Failure, Plan, ReportStatus, TroubleOutcome, WorkflowOutcome};
 use callout::id::{AlertId, ProviderId};
 use callout::incoming::{Foreign, Incoming, MessageStatus, WorkflowEnd};
 use callout::sender::{SendTrouble, TroubleCause};
 
 use super::engine_frail::{Call, Frail};
 use super::engine_stage::{
-    Part, Stage, TONY, TONY_MESSENGER, down, message, minutes, said, seconds, tutorial, wait_for,
+    Part, Stage, TONY, TONY_MESSENGER, down, leg, message, minutes, said, seconds, tutorial, user, wait_for,
 };
 
 fn id(text: &str) -> ProviderId {
@@ -161,6 +161,24 @@ async fn on_dispatch_an_early_report_counts_though_the_process_that_sends_is_los
     let stage = stage.killed_and_started_again(seconds(2)).await;
     stage.pass(minutes(1)).await;
     assert_eq!((stage.status(alert).await, stage.vonage.sent().len()), ("acknowledged", 1), "nothing is sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_report_is_not_taken_for_one_on_a_lost_send_of_an_earlier_round() {
+    let stage = Stage::open().await;
+    stage.vonage.plays(|_, index| match index {
+        0 => down(),
+        1 => Part::Refuse,
+        _ => Part::AcceptAfter(seconds(3)),
+    });
+    let tony = user("Tony", &[leg(Channel::Messenger, TONY_MESSENGER, 60), leg(Channel::Sms, TONY, 60)]);
+    let alert = stage.raise(&Arc::new(Plan::new(Backend::Dispatch, &[tony], 1).unwrap())).await;
+    stage.pass(seconds(2)).await;
+    assert_eq!(stage.attempts(alert).await.len(), 2, "Tony is called again, in the second round");
+    assert_eq!(receive(&stage, &tonys(2, ReportStatus::Delivered)).await, Received::Parked);
+    stage.pass(seconds(4)).await;
+    assert_eq!(stage.attempts(alert).await, ["refused", "delivered"]);
+    assert_eq!(stage.alert(alert).await.attempts[0].delivered_at, None);
 }
 
 /// An alert to Tony whose send was lost, and one whose send is on its way and is accepted three seconds later.

@@ -327,6 +327,13 @@ const GOOD: &[Good] = &[
     ("an outage that ends in time", good, |h| {
         h["faults"] = json!([ { "kind": "outage", "at": at(20_000), "until": at(50_000), "known_at": at(21_000) } ]);
     }),
+    ("a delivery is told after its time ran out, by a node whose clock is behind", good, |h| {
+        h["faults"] = json!([{ "kind": "clock", "at": at(0), "until": at(0) }]);
+        h["plans"]["default"]["users"][0]["channels"][0]["condition_status"] = json!("delivered");
+        h["alerts"][0]["attempts"][0]["delivered_at"] = at(59_900);
+        push(&mut h["provider"]["webhooks"], webhook(60_500, 1, "delivered"));
+        h["alerts"][0]["timeline"].as_array_mut().unwrap().insert(5, entry(59_900, "delivered", Some(1)));
+    }),
 ];
 
 fn push(list: &mut Value, value: Value) {

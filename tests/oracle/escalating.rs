@@ -170,7 +170,7 @@ fn judge_leaving(
             broken.push(seen.broken("P5", says));
         }
         let in_time = match (attempt.delivered_at, attempt.expires_at) {
-            (Some(delivered), Some(until)) => delivered <= until,
+            (Some(delivered), Some(until)) => delivered <= until && seen.is_told_before(number, "delivered", "expired"),
             _ => false,
         };
         let spares =

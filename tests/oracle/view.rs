@@ -145,6 +145,12 @@ impl<'a> Seen<'a> {
             .filter(move |entry| entry.attempt == Some(attempt) && events.contains(&entry.event.as_str()))
     }
 
+    /// Whether one thing that happened to an attempt stands before another. Times may not tell: nodes have
+    /// clocks of their own, and the timeline has one order.
+    pub(super) fn is_told_before(&self, attempt: u32, earlier: &str, later: &str) -> bool {
+        self.told(attempt, &[earlier, later]).next().is_some_and(|entry| entry.event == earlier)
+    }
+
     pub(super) fn first(&self, event: &str) -> Option<&'a EntryShown> {
         self.shown.timeline.iter().find(|entry| entry.event == event)
     }

@@ -26,11 +26,14 @@ pub(crate) struct Life {
     is_over: AtomicBool,
     /// How many calls of ports are left until the process is killed; none while it is not positive.
     fuse: AtomicI64,
+    /// The calls by which a node looks around while nothing happens do not count: it dies at work.
+    dies_at_work: AtomicBool,
     pub(crate) killed: Notify,
 }
 
 impl Life {
-    pub(crate) fn kill_after(&self, n_calls: i64) {
+    pub(crate) fn kill_after(&self, n_calls: i64, at_work: bool) {
+        self.dies_at_work.store(at_work, Ordering::Relaxed);
         self.fuse.store(n_calls, Ordering::Relaxed);
     }
 
@@ -39,6 +42,9 @@ impl Life {
         self.killed.notify_one();
     }
 }
+
+/// What a node asks the store again and again though nothing happens.
+const IDLE_CALLS: [&str; 5] = ["armed", "tidy", "forget", "parked_and_known", "probe"];
 
 /// What the ports of one process have in common.
 #[derive(Clone)]
@@ -51,11 +57,28 @@ pub(crate) struct Gate {
 impl Gate {
     /// Every call passes here on its way in and on its way out.
     async fn pass(&self) {
+        self.burn();
+        self.stand_still().await;
+    }
+
+    /// The same for a call that is made though nothing happens.
+    async fn pass_idly(&self) {
+        if !self.life.dies_at_work.load(Ordering::Relaxed) {
+            self.burn();
+        }
+        self.stand_still().await;
+    }
+
+    fn burn(&self) {
         let is_last = self.life.fuse.load(Ordering::Relaxed) > 0 && self.life.fuse.fetch_sub(1, Ordering::Relaxed) == 1;
         if is_last {
             self.world.mark("killed in the middle of a call");
             self.life.kill();
         }
+    }
+
+    /// A frozen process goes on later; a dead one never.
+    async fn stand_still(&self) {
         while !self.life.is_over.load(Ordering::Relaxed) {
             let frozen_until = self.world.frozen_until(self.node);
             if self.world.clock.now() >= frozen_until {
@@ -100,7 +123,7 @@ impl Clock for SimClock {
         while self.now() < moment {
             clock.sleep_until(clock.now().plus(std::time::Duration::from_millis(1))).await;
         }
-        self.gate.pass().await;
+        self.gate.pass_idly().await;
     }
 }
 
@@ -118,17 +141,21 @@ impl SimStore {
         self.gate.world.bug
     }
 
+    async fn pass(&self, call: &str) {
+        if IDLE_CALLS.contains(&call) { self.gate.pass_idly().await } else { self.gate.pass().await }
+    }
+
     fn fault_now(&self) {
         let now = moment(self.gate.world.clock.now());
         self.gate.world.add_fault(Fault { kind: FaultKind::Store, at: now, until: None, known_at: None, node: None });
     }
 
     async fn before(&self, call: &str, writes: bool) -> Result<(), Error> {
-        self.gate.pass().await;
+        self.pass(call).await;
         let world = &self.gate.world;
         let slow_ms = world.store_takes_ms();
         self.gate.take(slow_ms).await;
-        self.gate.pass().await;
+        self.pass(call).await;
         if let Some(why) = world.store_refuses(self.gate.node, writes) {
             world.trace(|| format!("n{} {call} fails: {why}", self.gate.node));
             return Err(unavailable(why));
@@ -142,14 +169,14 @@ impl SimStore {
         Ok(())
     }
 
-    async fn after(&self, writes: bool) -> Result<(), Error> {
+    async fn after(&self, call: &str, writes: bool) -> Result<(), Error> {
         let world = &self.gate.world;
         if writes && world.rolls(|noise| noise.unknown_commit) {
             self.fault_now();
             world.mark("a commit had an unknown outcome");
             return Err(unavailable("the connection was lost while it committed"));
         }
-        self.gate.pass().await;
+        self.pass(call).await;
         Ok(())
     }
 }
@@ -158,7 +185,7 @@ macro_rules! call {
     ($self:ident, $name:literal, $writes:literal, $deed:expr) => {{
         $self.before($name, $writes).await?;
         let came = $deed.await?;
-        $self.after($writes).await?;
+        $self.after($name, $writes).await?;
         Ok(came)
     }};
 }
@@ -231,7 +258,7 @@ impl Store for SimStore {
     async fn armed(&self, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
         self.before("armed", false).await?;
         let mut armed = self.gate.world.kept.armed(after, limit).await?;
-        self.after(false).await?;
+        self.after("armed", false).await?;
         match self.bug() {
             Some(Bug::ArmedForgets) if !armed.is_empty() => {
                 let last = armed.pop();

@@ -359,7 +359,8 @@ impl World {
         match what {
             0..=3 => {
                 let n_calls = i64::try_from(self.dice().between(1, 40)).unwrap();
-                self.nodes[node].life.lock().unwrap().kill_after(n_calls);
+                let at_work = self.dice().permille(700);
+                self.nodes[node].life.lock().unwrap().kill_after(n_calls, at_work);
             }
             4 | 5 => {
                 let down = self.dice().one_of(&[
