@@ -154,7 +154,13 @@ impl Engine {
                 return Ok(Some(reference));
             }
         }
-        self.attempt_of_unknown_outcome(status).await
+        let lost = self.attempt_of_unknown_outcome(status).await?;
+        if let Some(lost) = lost {
+            // The report says what the lost answer would have said, so that the next one is known by its name.
+            let accepted = Event::Accepted { attempt: lost.attempt, id: status.workflow.clone() };
+            self.apply(lost.alert, &accepted, None).await?;
+        }
+        Ok(lost)
     }
 
     async fn known(&self, reference: AttemptRef) -> Result<Option<std::sync::Arc<Alert>>, Error> {

@@ -64,7 +64,7 @@ impl Engine {
             if let Some(id) = self.0.store.find_number(code.number(newest)).await? {
                 let alert = self.alert(id).await?;
                 if was_messaged(&alert, message) {
-                    return Ok(answered_attempt(&alert, message).map(|attempt| Meant { id, attempt }));
+                    return Ok(answered_attempt(&alert, message, Begun::WhenDue).map(|attempt| Meant { id, attempt }));
                 }
             }
         }
@@ -73,7 +73,8 @@ impl Engine {
         {
             let alert = self.alert(reference.alert).await?;
             if was_messaged(&alert, message) {
-                return Ok(answered_attempt(&alert, message).map(|attempt| Meant { id: reference.alert, attempt }));
+                return Ok(answered_attempt(&alert, message, Begun::WhenDue)
+                    .map(|attempt| Meant { id: reference.alert, attempt }));
             }
         }
         let statuses: &[StatusFilter] = match meaning.intent {
@@ -82,13 +83,16 @@ impl Engine {
             }
             Intent::Resolve => &[StatusFilter::Escalating, StatusFilter::Exhausted, StatusFilter::Acknowledged],
         };
+        let mut may_be_meant = None;
         for id in self.0.store.find_address(message.channel, &message.from, statuses, LOOKED_AT_MAX).await? {
             let alert: Arc<Alert> = self.alert(id).await?;
-            if let Some(attempt) = answered_attempt(&alert, message) {
+            if let Some(attempt) = answered_attempt(&alert, message, Begun::WhenAccepted) {
                 return Ok(Some(Meant { id, attempt }));
             }
+            let unknown = || answered_attempt(&alert, message, Begun::WhenDue);
+            may_be_meant = may_be_meant.or_else(|| unknown().map(|attempt| Meant { id, attempt }));
         }
-        Ok(None)
+        Ok(may_be_meant)
     }
 }
 
@@ -110,14 +114,22 @@ fn was_messaged(alert: &Alert, message: &InboundMessage) -> bool {
     alert.attempts.iter().any(|attempt| reaches(alert, attempt, message))
 }
 
+/// From when on a reply may be an answer to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    /// From when Vonage is known to have had the message.
+    WhenAccepted,
+    /// From when it was to go out, where it may have gone out earlier than is known: the process that sent it
+    /// may have been lost before it could write that down.
+    WhenDue,
+}
+
 /// The newest attempt that messaged the sender before the reply was written.
-fn answered_attempt(alert: &Alert, message: &InboundMessage) -> Option<AttemptNumber> {
+fn answered_attempt(alert: &Alert, message: &InboundMessage, begun: Begun) -> Option<AttemptNumber> {
     let index = alert.attempts.iter().rposition(|attempt| {
-        let was_before = match (message.at, attempt.sent_at) {
-            (Some(written), Some(sent)) => written.plus(CLOCKS_APART_MAX) >= sent,
-            (Some(written), None) => written.plus(CLOCKS_APART_MAX) >= attempt.due_at,
-            (None, _) => true,
-        };
+        let is_unknown = begun == Begun::WhenDue && attempt.unknown > 0;
+        let begun_at = attempt.sent_at.filter(|_| !is_unknown).unwrap_or(attempt.due_at);
+        let was_before = message.at.is_none_or(|written| written.plus(CLOCKS_APART_MAX) >= begun_at);
         was_before && reaches(alert, attempt, message)
     })?;
     AttemptNumber::try_from(index + 1).ok()

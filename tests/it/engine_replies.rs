@@ -257,3 +257,22 @@ async fn a_reply_while_the_outcome_of_the_send_is_unknown_counts() {
     assert_eq!(stage.status(id).await, "acknowledged");
     assert_eq!(stage.report(id, 1, ReportStatus::Read).await, Received::Effective, "and the read is noted");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_counts_though_the_process_that_sent_the_message_was_lost_before_it_knew() {
+    for names_the_alert in [true, false] {
+        let stage = Stage::open().await;
+        stage.vonage.always(Part::Hang);
+        let alert = stage.raise(&tutorial(Backend::Messages)).await;
+        stage.pass(seconds(3)).await;
+        let code = stage.alert(alert).await.code();
+        let text = if names_the_alert { format!("ok {code}") } else { "ok".to_owned() };
+        let reply = InboundMessage { text: Some(text.into()), ..stage.inbound(Channel::Messenger, TONY_MESSENGER) };
+        let stage = stage.killed_and_started_again(minutes(9)).await;
+        stage.vonage.always(Part::Accept);
+        stage.pass(minutes(1)).await;
+        assert_eq!(stage.attempts(alert).await, ["sent"], "as far as is known, it went out after the answer");
+        assert_eq!(stage.reply_with(reply).await, Received::Effective);
+        assert_eq!(stage.status(alert).await, "acknowledged");
+    }
+}

@@ -135,6 +135,8 @@ async fn on_dispatch_a_report_on_a_send_whose_answer_was_lost_is_known_by_its_ad
     let lost = of_workflow(99, "leg-1", Channel::Messenger, TONY_MESSENGER, ReportStatus::Read);
     assert_eq!(receive(&stage, &lost).await, Received::Effective);
     assert_eq!(stage.status(alert).await, "acknowledged");
+    let attempt = stage.alert(alert).await.attempts[0].clone();
+    assert_eq!(attempt.provider_ids, [message(99)], "and whatever is told of the workflow later is known by its name");
 }
 
 #[tokio::test(start_paused = true)]

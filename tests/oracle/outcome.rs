@@ -67,9 +67,10 @@ fn judge_webhook(view: &View<'_>, seen: &Seen<'_>, number: u32, webhook: &Webhoo
             broken.push(seen.broken("P14", lost("a submission")));
         }
         WebhookKind::Rejected | WebhookKind::Undeliverable => {
-            let is_of_newest = webhook.message_uuid == attempt.message_uuid || seen.accepted(number).count() == 1;
+            // Of two messages of one attempt the other one may still arrive, and be read.
+            let is_only_one = seen.accepted(number).count() == 1;
             let is_told = seen.told(number, &["rejected", "undeliverable"]).next().is_some();
-            if is_messages && is_of_newest && !is_told && attempt.read_at.is_none() {
+            if is_messages && is_only_one && !is_told && attempt.read_at.is_none() {
                 broken.push(seen.broken("P14", lost("a failure")));
             }
         }
