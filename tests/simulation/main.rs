@@ -36,7 +36,7 @@ const SEEDS_DEFAULT: u64 = 100;
 const POWER_SEEDS: u64 = 500;
 /// How many days are lived twice, to see that they are the same.
 const TWICE: u64 = 20;
-/// From so many days on, each interesting situation must have come up.
+/// From so many days on, each interesting situation must have come up and each planted bug is looked for.
 const MARKS_FROM: u64 = 1_000;
 
 struct Wish {
@@ -102,6 +102,9 @@ fn main() -> ExitCode {
     let mut is_well = if wish.is_power { shows_its_power() } else { many(&wish) };
     if !wish.is_power {
         is_well &= repeats_itself(wish.from, wish.hours);
+    }
+    if !wish.is_power && wish.seeds >= MARKS_FROM {
+        is_well &= shows_its_power();
     }
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
