@@ -99,9 +99,10 @@ impl Engine {
     }
 
     async fn sweep(&self, rounds: &mut Rounds) -> Result<(), Error> {
-        self.take_up_what_was_left(rounds).await?;
+        // Whether nothing gets through must be known before what is late is judged, above all at the start.
         self.meet_others().await?;
         self.judge_the_way_together(rounds).await?;
+        self.take_up_what_was_left(rounds).await?;
         self.tell_news(rounds).await
     }
 
@@ -177,7 +178,7 @@ impl Engine {
         if others.accepted_at > own
             && let Some(accepted_at) = others.accepted_at
         {
-            self.wake_after_outage(shared.outage.accepted(Way::Vonage, accepted_at).held);
+            self.way_is_open(Way::Vonage, accepted_at);
         }
         if shared.n_others.swap(others.n_others, Ordering::Relaxed) != others.n_others {
             tracing::info!(

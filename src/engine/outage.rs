@@ -143,9 +143,18 @@ impl Ways {
         self.vonage.is_held(id) || self.email.is_held(id)
     }
 
-    /// See [`Outage::failing_after`], of the way to Vonage.
+    /// Alerts whose sends fail on either way, in the order of their ids, beginning after one.
     pub(super) fn failing_after(&self, after: AlertId, limit: usize) -> Vec<AlertId> {
-        self.of(Way::Vonage).failing_after(after, limit)
+        let mut failing = self.vonage.failing_after(after, limit);
+        failing.extend(self.email.failing_after(after, limit));
+        failing.sort_unstable();
+        failing.truncate(limit);
+        failing
+    }
+
+    /// Whether nothing got through at this moment on the way that may hold this alert, although something does now.
+    pub(super) fn was_blocked_at(&self, alert: &Alert, moment: Timestamp) -> bool {
+        self.of(Way::that_holds(alert)).was_blocked_at(moment)
     }
 
     /// See [`Outage::hold`].
@@ -165,6 +174,10 @@ struct State {
     held: BTreeSet<AlertId>,
     began_at: Option<Timestamp>,
     told_at: Option<Timestamp>,
+    /// Since when several alerts have been failing.
+    blocked_at: Option<Timestamp>,
+    /// From when until when several alerts were failing the last time.
+    was_blocked: Option<(Timestamp, Timestamp)>,
 }
 
 impl State {
@@ -183,13 +196,16 @@ impl State {
         alert.progress().is_some() && failed_at.is_some_and(|failed_at| Some(failed_at) > self.last_accepted_at)
     }
 
-    fn is_over(&mut self) -> Ended {
+    fn is_over(&mut self, now: Timestamp) -> Ended {
         let since = self.told_at.take().and(self.began_at.take());
         self.began_at = None;
-        Ended { since, held: self.release() }
+        Ended { since, held: self.release(now) }
     }
 
-    fn release(&mut self) -> Vec<AlertId> {
+    fn release(&mut self, now: Timestamp) -> Vec<AlertId> {
+        if let Some(blocked_at) = self.blocked_at.take() {
+            self.was_blocked = Some((blocked_at, now));
+        }
         std::mem::take(&mut self.held).into_iter().collect()
     }
 }
@@ -264,7 +280,7 @@ impl Outage {
         let mut state = self.lock();
         state.last_accepted_at = Some(now);
         state.failing.clear();
-        state.is_over()
+        state.is_over(now)
     }
 
     /// Takes notice of an alert as it was committed, whose latest attempt takes this way or not. Returns those that were held and no longer need to
@@ -274,12 +290,15 @@ impl Outage {
         if takes_it && state.is_failing(alert) {
             state.began_at.get_or_insert(now);
             state.failing.insert(alert.id());
+            if state.reach() == Reach::Blocked {
+                state.blocked_at.get_or_insert(now);
+            }
             return Vec::new();
         }
         let was_failing = state.failing.remove(&alert.id());
         match state.reach() {
-            Reach::Open if was_failing => state.is_over().held,
-            Reach::Doubtful if was_failing => state.release(),
+            Reach::Open if was_failing => state.is_over(now).held,
+            Reach::Doubtful if was_failing => state.release(now),
             Reach::Open | Reach::Doubtful | Reach::Blocked => Vec::new(),
         }
     }
@@ -295,6 +314,11 @@ impl Outage {
             }
             Some(_) | None => Tell::Nothing,
         }
+    }
+
+    /// Whether several alerts were failing at this moment, until something was accepted.
+    fn was_blocked_at(&self, moment: Timestamp) -> bool {
+        self.lock().was_blocked.is_some_and(|(from, until)| from <= moment && moment <= until)
     }
 
     /// Whether an alert is held where it is until an outage is over.

@@ -14,6 +14,7 @@ use crate::escalation::{Alert, Backend, Event, Failure, Progress, Status, Step, 
 use crate::id::{AlertId, AttemptNumber, AttemptRef, ProviderId};
 use crate::sender::{Answer, Late, Outbound, SendTrouble, TroubleCause};
 use crate::store;
+use crate::timestamp::Timestamp;
 
 use super::outage::{Tell, Way};
 use super::receive::Received;
@@ -111,7 +112,7 @@ impl Engine {
         match answer {
             Answer::Accepted(message) => {
                 self.0.metrics.sent(channel, "accepted");
-                self.way_is_open(way);
+                self.way_is_open(way, self.now());
                 self.record(id, &Event::Accepted { attempt, id: message.clone() }).await?;
                 match &message {
                     Some(message) => self.apply_parked(message).await,
@@ -190,8 +191,9 @@ impl Engine {
         })
     }
 
-    fn way_is_open(&self, way: Way) {
-        let ended = self.0.outage.accepted(way, self.now());
+    /// Something was accepted, here or by another node that told so.
+    pub(super) fn way_is_open(&self, way: Way, accepted_at: Timestamp) {
+        let ended = self.0.outage.accepted(way, accepted_at);
         if let Some(since) = ended.since {
             let alarms: &[Alarm] = match way {
                 Way::Vonage => &Alarm::OF_VONAGE,

@@ -158,6 +158,14 @@ impl Engine {
 
     async fn look_at_the_clock(&self, alert: &Alert) -> Result<(), Error> {
         let id = alert.id();
+        // It may be held by another node, which does not know yet that the outage is over, or is dead.
+        if !self.0.store.is_sole_owner()
+            && let Some(Progress::Waiting { until }) = alert.progress()
+            && self.0.outage.was_blocked_at(alert, until)
+        {
+            self.apply(id, &Event::OutageOver, None).await?;
+            return Ok(());
+        }
         let reach = self.0.outage.reach(alert);
         if let Applied::Stayed(stayed, Ignored::Held) = self.apply(id, &Event::TimePassed { reach }, None).await?
             && self.0.outage.hold(&stayed, reach) == Holding::NoLonger

@@ -2,6 +2,7 @@
 
 mod moving;
 mod nodes;
+mod outage;
 pub(crate) mod proxy;
 pub(crate) mod server;
 mod store;

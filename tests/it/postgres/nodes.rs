@@ -16,26 +16,32 @@ use super::store::{open, try_open};
 use crate::engine_stage::{ANNA, BEGAN, Part, Stage, StandIn, TONY, leg, user};
 
 /// What a busy machine may add to every promise here; the promises are about a machine that is not.
-const BUSY: Duration = Duration::from_secs(2);
+pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// A clock that runs so many times as fast as real time, for all nodes of a story.
-fn clock(speed: u32) -> Arc<SteadyClock> {
+pub(super) fn clock(speed: u32) -> Arc<SteadyClock> {
     Arc::new(SteadyClock::faster(BEGAN, speed))
 }
 
-async fn node(store: Arc<dyn Store>, clock: &Arc<SteadyClock>, vonage: &Arc<StandIn>) -> Stage {
+pub(super) async fn node(store: Arc<dyn Store>, clock: &Arc<SteadyClock>, vonage: &Arc<StandIn>) -> Stage {
     Stage::start(store, Arc::clone(vonage), Arc::clone(clock), Settings::default()).await
 }
 
 /// Tony, then Anna, so many seconds each.
-fn tony_then_anna(seconds: u32) -> Arc<Plan> {
+pub(super) fn tony_then_anna(seconds: u32) -> Arc<Plan> {
     let tony = user("Tony", &[leg(Channel::Sms, TONY, seconds)]);
     let anna = user("Anna", &[leg(Channel::Sms, ANNA, seconds)]);
     Arc::new(Plan::new(Backend::Messages, &[tony, anna], 0).unwrap())
 }
 
 /// Waits until so many messages of the alert were asked for; how long after the beginning the last of them was.
-async fn sent(vonage: &StandIn, clock: &SteadyClock, id: AlertId, n_messages: usize, within: Duration) -> Duration {
+pub(super) async fn sent(
+    vonage: &StandIn,
+    clock: &SteadyClock,
+    id: AlertId,
+    n_messages: usize,
+    within: Duration,
+) -> Duration {
     let limit = clock.now().plus(within);
     loop {
         let sent = vonage.sent_for(id);
