@@ -54,7 +54,7 @@ async fn a_disk_that_fails_makes_callout_late_but_never_a_liar() {
         let (switch, nth) = FAULTS[n % FAULTS.len()];
         let shim = Shim::over(&home.database()).switched(&home.file("switches"));
         let mut server = home.start(Some(&shim)).await.unwrap();
-        lives.push(Life { begun: server.spawned, listens: Some(server.listens) });
+        lives.push(Life { begun: server.spawned, listens: Some(server.listens), ended: None });
         pause(FAULT_TIME).await;
         let n_syncs = shim.read(Switch::NSyncs);
         assert!(n_syncs > 0, "the shim is in place");
@@ -89,7 +89,7 @@ async fn a_disk_that_fails_makes_callout_late_but_never_a_liar() {
     }
     assert!(n_failed > 0, "a sync failed at least once");
     let mut last = home.start(None).await.unwrap();
-    lives.push(Life { begun: last.spawned, listens: Some(last.listens) });
+    lives.push(Life { begun: last.spawned, listens: Some(last.listens), ended: None });
     let evidence = collect(&home, load.end().await, lives).await;
     let verdict = judge(&evidence, Pace::WhenItCan);
     assert!(verdict.broken.is_empty(), "seed {}:\n{}", seed(), verdict.broken.join("\n"));
@@ -134,7 +134,7 @@ async fn a_full_disk_refuses_what_is_new_until_there_is_room_again() {
     let filler = disk.path().join("filler");
     std::fs::write(&filler, vec![0; 6 << 20]).unwrap();
     let mut server = home.start(None).await.unwrap();
-    let lives = vec![Life { begun: server.spawned, listens: Some(server.listens) }];
+    let lives = vec![Life { begun: server.spawned, listens: Some(server.listens), ended: None }];
     let load = Load::begin(&home, 4, 25, seed());
     let is_refused = async || (load.ledger.lock().unwrap().n_unanswered > 20).then_some(());
     until("the disk is full", is_refused).await;

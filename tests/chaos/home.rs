@@ -105,13 +105,25 @@ async fn begin(mut command: Command, words: &'static str) -> (Guarded, Log, bool
     (Guarded(child), log, listens.is_ok())
 }
 
+/// Asks the stand-in for something that it refuses, and when that was for it.
+async fn same_moment(http: &reqwest::Client, sandbox: &str) -> (Timestamp, Timestamp) {
+    let refused = http.post(format!("{sandbox}/v1/messages")).body("{}").send().await.unwrap();
+    let here = system_now();
+    assert!(!refused.status().is_success());
+    let requests: Value = http.get(format!("{sandbox}/requests")).send().await.unwrap().json().await.unwrap();
+    (here, requests["requests"][0]["at"].as_str().unwrap().parse().unwrap())
+}
+
 /// The folder, the stand-in, and how callout is told to behave.
 pub(crate) struct Home {
     pub(crate) folder: TempDir,
     pub(crate) http: reqwest::Client,
     pub(crate) port: u16,
     pub(crate) sandbox_port: u16,
+    host: String,
     store: String,
+    /// One moment, by our clock and by the stand-in's.
+    same_moment: (Timestamp, Timestamp),
     _sandbox: Guarded,
 }
 
@@ -130,13 +142,19 @@ pub(crate) const USERS: [(&str, &[&str]); 4] = [
     ("Maria", &["viber_service", "whatsapp"]),
     ("Joe", &["sms"]),
 ];
-const EXPIRY_SECONDS: u32 = 1;
+pub(crate) const EXPIRY_SECONDS: u32 = 1;
+
+/// The number of a user.
+pub(crate) fn number(user: &str) -> String {
+    let index = USERS.iter().position(|(name, _)| *name == user).unwrap();
+    format!("44770090000{}", index + 1)
+}
 
 fn config() -> Value {
-    let users: Vec<Value> = (1..)
-        .zip(USERS)
-        .map(|(n, (name, channels))| {
-            let number = format!("44770090000{n}");
+    let users: Vec<Value> = USERS
+        .iter()
+        .map(|(name, channels)| {
+            let number = number(name);
             let channel = |kind: &&str| json!({ "type": kind, "id_num": number, "expiry_time": EXPIRY_SECONDS });
             json!({ "name": name, "channels": channels.iter().map(channel).collect::<Vec<_>>() })
         })
@@ -175,19 +193,25 @@ impl Home {
 
     /// With this store, or with a database in the folder.
     pub(crate) async fn with_store(store: Option<String>) -> Self {
+        Self::among(store, "127.0.0.1").await
+    }
+
+    /// The same, with everybody but callout itself at this address.
+    pub(crate) async fn among(store: Option<String>, host: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("callout.yaml"), config().to_string()).unwrap();
         std::fs::write(folder.path().join("people.yaml"), people().to_string()).unwrap();
         let (port, sandbox_port) = (free_port(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_callout"));
         command.env_clear().current_dir(folder.path()).args(["sandbox", "--people", "people.yaml"]);
-        command.args(["--listen", &format!("127.0.0.1:{sandbox_port}"), "--speed", &SPEED.to_string()]);
-        command.args(["--webhooks", &format!("http://127.0.0.1:{port}"), "--signature-secret", SIGNATURE_SECRET]);
+        command.args(["--listen", &format!("{host}:{sandbox_port}"), "--speed", &SPEED.to_string()]);
+        command.args(["--webhooks", &format!("http://{host}:{port}"), "--signature-secret", SIGNATURE_SECRET]);
         let (sandbox, log, listens) = begin(command, "listens on").await;
         assert!(listens, "the sandbox does not start: {:?}", log.lock().unwrap());
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
         let store = store.unwrap_or_else(|| format!("sqlite:{}", folder.path().join("callout.db").display()));
-        Self { folder, http, port, sandbox_port, store, _sandbox: sandbox }
+        let same_moment = same_moment(&http, &format!("http://{host}:{sandbox_port}")).await;
+        Self { folder, http, host: host.to_owned(), port, sandbox_port, store, same_moment, _sandbox: sandbox }
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -199,7 +223,7 @@ impl Home {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.host, self.port)
     }
 
     /// The command that starts a callout here.
@@ -210,12 +234,18 @@ impl Home {
     /// The same at another port.
     pub(crate) fn command_at(&self, port: u16) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_callout"));
+        self.complete(&mut command, &format!("127.0.0.1:{port}"));
+        command
+    }
+
+    /// Says to a callout what it needs to know.
+    fn complete(&self, command: &mut Command, listen: &str) {
         command.env_clear().current_dir(self.folder.path());
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("CALLOUT_API_KEY", API_KEY).env("CALLOUT_SIGNATURE_SECRET", SIGNATURE_SECRET);
         command.env("CALLOUT_MAX_PER_SECOND", "0");
-        command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--store", &self.store]);
-        command.args(["--vonage-url", &format!("http://127.0.0.1:{}", self.sandbox_port)]);
-        command
+        command.args(["serve", "--listen", listen, "--store", &self.store]);
+        command.args(["--vonage-url", &format!("http://{}:{}", self.host, self.sandbox_port)]);
     }
 
     /// Starts a callout; returns once it listens or has ended.
@@ -224,6 +254,17 @@ impl Home {
         if let Some(shim) = shim {
             shim.preload(&mut command);
         }
+        Self::start_command(command).await
+    }
+
+    /// The same with a command that is still to be told what callout needs to know.
+    pub(crate) async fn start_with(&self, mut command: Command, listen: &str, config: &Path) -> Result<Server, Ended> {
+        self.complete(&mut command, listen);
+        command.arg("--config").arg(config);
+        Self::start_command(command).await
+    }
+
+    async fn start_command(command: Command) -> Result<Server, Ended> {
         let spawned = system_now();
         let (mut process, log, listens) = begin(command, "callout listens on").await;
         if listens {
@@ -249,7 +290,7 @@ impl Home {
 
     /// What the stand-in answers there.
     pub(crate) async fn sandbox(&self, path: &str) -> Value {
-        let url = format!("http://127.0.0.1:{}{path}", self.sandbox_port);
+        let url = format!("http://{}:{}{path}", self.host, self.sandbox_port);
         self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 
@@ -260,6 +301,12 @@ impl Home {
         let body = json!({ "message": format!("{message}, post {n_posted}"), "policy": "quick" });
         let request = self.http.post(format!("{}/alerts", self.url())).bearer_auth(API_KEY).json(&body);
         request.send().await.ok().map(|answer| answer.status().as_u16())
+    }
+
+    /// When it was for us what it was for the stand-in then, whose time runs faster.
+    pub(crate) fn real_time(&self, there: Timestamp) -> Timestamp {
+        let (here, then) = self.same_moment;
+        here.plus(there.since(then) / SPEED)
     }
 
     /// Every alert that callout knows, in the short form.

@@ -9,13 +9,16 @@ use callout::timestamp::Timestamp;
 use serde_json::Value;
 
 use crate::dice::Dice;
+use crate::history::{crashes, judge_by_the_oracle};
 use crate::home::{Home, PATIENCE, Server, alone, copy_database, pause};
 use crate::judge::{Evidence, Life, Pace, judge};
 use crate::load::{Ledger, Load};
+use crate::postgres::Database;
 use crate::shim::{POINTS, Shim};
 use crate::size::{Size, seed};
 
 const KILLS: Size = Size { name: "KILLS", taste: 10, ci: 40, long: 1_000 };
+const KILLS_ON_POSTGRES: Size = Size { name: "KILLS_ON_POSTGRES", taste: 4, ci: 15, long: 300 };
 const N_CLIENTS: usize = 4;
 const ALERTS_PER_SECOND_EACH: u64 = 8;
 /// A named point that is not passed so often is given up, and the process killed where it is.
@@ -38,11 +41,11 @@ enum Death {
 }
 
 impl Death {
-    fn of_round(round: usize, dice: &mut Dice) -> Self {
+    fn of_round(round: usize, points: &[&'static str], dice: &mut Dice) -> Self {
         match round % 8 {
             3 => Self::Newborn(dice.below(120)),
             1 | 5 | 7 => Self::AnyInstant(LIFE_MIN + dice.below(LIFE_MAX - LIFE_MIN)),
-            _ => Self::At(POINTS[round / 2 % POINTS.len()], 1 + dice.below(PASSES_MAX)),
+            _ => Self::At(points[round / 2 % points.len()], 1 + dice.below(PASSES_MAX)),
         }
     }
 }
@@ -57,12 +60,16 @@ struct Tally {
 
 impl Tally {
     fn started(&mut self, server: &Server) {
-        self.lives.push(Life { begun: server.spawned, listens: Some(server.listens) });
+        self.lives.push(Life { begun: server.spawned, listens: Some(server.listens), ended: None });
         self.slowest_start = self.slowest_start.max(server.listens.since(server.spawned));
     }
 
+    fn died(&mut self) {
+        self.lives.last_mut().unwrap().ended = Some(system_now());
+    }
+
     fn died_young(&mut self, begun: Timestamp) {
-        self.lives.push(Life { begun, listens: None });
+        self.lives.push(Life { begun, listens: None, ended: None });
     }
 }
 
@@ -148,14 +155,29 @@ pub(crate) async fn collect(home: &Home, ledger: Ledger, lives: Vec<Life>) -> Ev
 async fn killed_again_and_again_it_loses_nothing_and_skips_nobody() {
     let _alone = alone().await;
     let home = Home::new().await;
-    let (seed, n_kills) = (seed(), KILLS.get());
+    torture(&home, KILLS.get(), &POINTS, Pace::WithinASecond).await;
+    check_copy(&home.database());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_again_and_again_on_postgres_it_loses_nothing_either() {
+    let _alone = alone().await;
+    let Some(database) = Database::new().await else { return };
+    let home = Home::with_store(Some(format!("{}?sslmode=disable", database.address()))).await;
+    // What a process says to PostgreSQL goes through the points of an answer.
+    torture(&home, KILLS_ON_POSTGRES.get(), &POINTS[7..], Pace::WhenItCan).await;
+}
+
+async fn torture(home: &Home, n_kills: usize, points: &[&'static str], pace: Pace) {
+    let seed = seed();
     let mut dice = Dice::new(seed);
-    let load = Load::begin(&home, N_CLIENTS, ALERTS_PER_SECOND_EACH, seed);
+    let load = Load::begin(home, N_CLIENTS, ALERTS_PER_SECOND_EACH, seed);
     let mut tally = Tally::default();
     for round in 0..n_kills {
-        let death = Death::of_round(round, &mut dice);
-        live_and_die(&home, &death, &mut tally).await;
-        if round % 8 == 0 {
+        let death = Death::of_round(round, points, &mut dice);
+        live_and_die(home, &death, &mut tally).await;
+        tally.died();
+        if round % 8 == 0 && home.database().exists() {
             check_copy(&home.database());
         }
     }
@@ -163,11 +185,11 @@ async fn killed_again_and_again_it_loses_nothing_and_skips_nobody() {
     tally.started(&last);
     let ledger = load.end().await;
     let n_unanswered = ledger.n_unanswered;
-    let evidence = collect(&home, ledger, tally.lives).await;
-    let verdict = judge(&evidence, Pace::WithinASecond);
+    let evidence = collect(home, ledger, tally.lives).await;
+    let mut verdict = judge(&evidence, pace);
+    verdict.broken.extend(judge_by_the_oracle(home, &evidence, &crashes(&evidence.lives), pace));
     assert!(verdict.broken.is_empty(), "seed {seed}, {n_kills} kills:\n{}", verdict.broken.join("\n"));
     assert_eq!(last.terminate().await, Some(0));
-    check_copy(&home.database());
     let n_answered = evidence.webhooks.iter().filter(|webhook| webhook["answered"] == 200).count();
     eprintln!(
         "seed {seed}: {n_kills} kills ({} at their named point); {} alerts accepted, {n_unanswered} requests unanswered, \

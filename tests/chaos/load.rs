@@ -33,6 +33,8 @@ pub(crate) struct Promised {
     pub(crate) policy: &'static str,
     /// What it says, which no other one does.
     pub(crate) message: String,
+    /// When it was asked for, for the first time.
+    pub(crate) asked_at: Timestamp,
     pub(crate) at: Timestamp,
 }
 
@@ -41,6 +43,8 @@ pub(crate) struct Promised {
 pub(crate) struct Done {
     pub(crate) id: String,
     pub(crate) what: &'static str,
+    pub(crate) asked_at: Timestamp,
+    pub(crate) at: Timestamp,
 }
 
 /// Writes into the record of a power cut (`shim.c`, `struct entry`) what a client was promised, as soon
@@ -145,12 +149,14 @@ impl Client {
     /// Asks until it is promised, as a client does that got no answer: with the same key.
     async fn raise(&mut self, policy: &'static str, message: &str) -> String {
         let body = json!({ "message": message, "policy": policy });
+        let asked_at = system_now();
         loop {
             let request = self.http.post(format!("{}/alerts", self.url)).bearer_auth(API_KEY).json(&body);
             if let Some((201, alert)) = answer(request.header("Idempotency-Key", message)).await {
                 let id = alert["id"].as_str().unwrap().to_owned();
                 self.witness("alert", &id);
-                let promised = Promised { id: id.clone(), policy, message: message.to_owned(), at: system_now() };
+                let promised =
+                    Promised { id: id.clone(), policy, message: message.to_owned(), asked_at, at: system_now() };
                 self.ledger.lock().unwrap().promised.push(promised);
                 return id;
             }
@@ -167,12 +173,13 @@ impl Client {
 
     /// Asks until there is an answer. One that is impossible by now is no matter.
     async fn act(&mut self, id: &str, what: &'static str) {
+        let asked_at = system_now();
         loop {
             let request = self.http.post(format!("{}/alerts/{id}/{what}", self.url)).bearer_auth(API_KEY);
             match answer(request).await {
                 Some((200, _)) => {
                     self.witness(what, id);
-                    self.ledger.lock().unwrap().done.push(Done { id: id.to_owned(), what });
+                    self.ledger.lock().unwrap().done.push(Done { id: id.to_owned(), what, asked_at, at: system_now() });
                     return;
                 }
                 Some((409, _)) => return,

@@ -7,16 +7,24 @@
     clippy::panic,
     clippy::expect_used,
     clippy::unwrap_used,
+    clippy::print_stderr,
     reason = "helpers of tests fail a test by panicking and say what they saw, and clippy excuses test functions only"
 )]
 
 mod damage;
 mod dice;
 mod disk;
+mod history;
 mod home;
 mod judge;
 mod kills;
+#[path = "../it/harness/left_out.rs"]
+mod left_out;
 mod load;
+mod nodes;
+#[path = "../oracle/mod.rs"]
+mod oracle;
+mod postgres;
 mod power_cut;
 mod shim;
 mod size;

@@ -210,14 +210,15 @@ fn judge_window(
 ) {
     let window = seen.steps[at.step].window_ms();
     let expired = seen.told(attempt.number, &["expired"]).next();
+    let early_max_ms = EARLY_MAX_MS + view.history.clocks_apart_ms;
     if !view.clock_was_stepped() {
         if let (Some(sent), Some(expires)) = (attempt.sent_at, attempt.expires_at)
-            && expires < sent.plus(window - EARLY_MAX_MS)
+            && expires < sent.plus(window - early_max_ms)
         {
             broken.push(seen.broken("P6", format!("{} was given until {expires} only", name(attempt))));
         }
         if let (Some(expired), Some(expires)) = (expired, attempt.expires_at) {
-            if expired.at < expires.plus(-EARLY_MAX_MS) {
+            if expired.at < expires.plus(-early_max_ms) {
                 broken
                     .push(seen.broken("P7", format!("{} expired at {}, before {expires}", name(attempt), expired.at)));
             }
@@ -230,7 +231,7 @@ fn judge_window(
     }
     let (Some(_), Some(accepted)) = (expired, seen.accepted(attempt.number).next()) else { return };
     let Some(next) = next.and_then(|next| seen.sent(next.number).first()) else { return };
-    let early_max_ms = if view.clock_was_stepped() { STEP_MAX_MS } else { EARLY_MAX_MS };
+    let early_max_ms = if view.clock_was_stepped() { STEP_MAX_MS } else { early_max_ms };
     if next.at < accepted.at.plus(window - early_max_ms) {
         let says =
             format!("{} was accepted at {} and the next message went out at {}", name(attempt), accepted.at, next.at);

@@ -58,6 +58,9 @@ pub(crate) struct History {
     /// How long after a fault is mended things may still be late.
     #[serde(default = "recovery_ms")]
     pub(crate) recovery_ms: i64,
+    /// How far the clocks of nodes, provider and client may be apart.
+    #[serde(default)]
+    pub(crate) clocks_apart_ms: i64,
 }
 
 fn late_max_ms() -> i64 {

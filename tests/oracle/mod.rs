@@ -27,7 +27,7 @@
 //!       "webhooks": [ { "at": "…", "answered_at": "…", "answer": 200, "kind": "read", "client_ref": "…" } ] },
 //!   "alerts": [ …what GET /alerts/<id> answers… ],
 //!   "faults": [ { "kind": "crash", "at": "…", "until": "…", "node": "a" } ],
-//!   "ended_at": "…", "late_max_ms": 2000, "recovery_ms": 1000 }
+//!   "ended_at": "…", "late_max_ms": 2000, "recovery_ms": 1000, "clocks_apart_ms": 0 }
 //! ```
 //!
 //! - `plans` are found by the alert's `policy`; an ad-hoc alert's by its id.

@@ -223,8 +223,9 @@ fn judge_fold(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) {
             says.push(format!("attempt {number} was sent and never begun"));
         }
     }
+    let apart_ms = view.history.clocks_apart_ms;
     if !view.clock_was_stepped()
-        && let Some(pair) = shown.timeline.windows(2).find(|pair| pair[0].at > pair[1].at)
+        && let Some(pair) = shown.timeline.windows(2).find(|pair| pair[0].at > pair[1].at.plus(apart_ms))
     {
         says.push(format!("the timeline goes back from {} to {}", pair[0].at, pair[1].at));
     }

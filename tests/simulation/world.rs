@@ -819,6 +819,7 @@ impl World {
             ended_at: moment(self.clock.now()),
             late_max_ms: 12_000,
             recovery_ms: RECOVERY_MS,
+            clocks_apart_ms: 0,
         };
         Day {
             broken: judge(&history),

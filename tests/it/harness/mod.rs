@@ -6,6 +6,7 @@
 
 mod answer;
 mod clock;
+mod left_out;
 mod tool;
 mod vonage;
 
@@ -23,7 +24,8 @@ use tokio::task::JoinSet;
 
 pub(crate) use answer::Answer;
 pub(crate) use clock::HandClock;
-pub(crate) use tool::{leave_out, python, tool};
+pub(crate) use left_out::leave_out;
+pub(crate) use tool::{python, tool};
 pub(crate) use vonage::{FakeVonage, Mood, Sent, client_ref};
 
 use crate::engine_frail::Frail;

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use callout::config::Environment;
 
+use super::leave_out;
+
 /// A program, by a variable of the environment or on the path. Where it is not there, the test says so.
 pub(crate) fn tool(variable: &str, name: &str, check: &[&str]) -> Option<PathBuf> {
     let environment = Environment::of_process();
@@ -21,11 +23,4 @@ pub(crate) fn tool(variable: &str, name: &str, check: &[&str]) -> Option<PathBuf
 /// A Python that has these modules.
 pub(crate) fn python(modules: &str) -> Option<PathBuf> {
     tool("CALLOUT_TEST_PYTHON", "python3", &["-c", &format!("import {modules}")])
-}
-
-/// Something is missing that a test needs: the test says what it leaves out, and fails where nothing may be left out.
-#[expect(clippy::print_stderr, reason = "what is left out is said")]
-pub(crate) fn leave_out(what: &str) {
-    assert!(Environment::of_process().get("CALLOUT_TEST_ALL").is_none(), "CALLOUT_TEST_ALL is set, but {what}");
-    eprintln!("LEFT OUT: {what}");
 }

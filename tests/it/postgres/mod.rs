@@ -6,3 +6,5 @@ mod outage;
 pub(crate) mod proxy;
 pub(crate) mod server;
 mod store;
+
+use crate::harness::leave_out;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_postgres::NoTls;
 
-use crate::harness::leave_out;
+use super::leave_out;
 
 /// How long a server may take to start.
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
