@@ -34,7 +34,7 @@ const LIST_MAX: usize = 200;
 ///
 /// Durable before the answer; does not wait for Vonage. A known `dedup_key` answers 200 with the alert that is open.
 #[utoipa::path(post, path = "/alerts", tag = "alerts", security(("key" = [])), request_body = schemas::NewAlert,
-    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = r"^[!-~]([\t -~]*[!-~])?$",
         description = "Sending again with the same key and body within 24 hours gets the first answer again.")),
     responses(
         (status = 201, description = "Raised", body = AlertView, headers(("Location" = String, description = "The alert's path."))),
@@ -196,7 +196,7 @@ pub(super) async fn resolve(
 /// With `attempt`, only if that one is still current, so that two people who press at once skip one user.
 #[utoipa::path(post, path = "/alerts/{id}/escalate", tag = "alerts", security(("key" = [])),
     params(("id" = String, Path, format = "uuid", description = "The alert's id."),
-        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$",
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = r"^[!-~]([\t -~]*[!-~])?$",
             description = "Sending again with the same key and body within 24 hours has no second effect.")),
     request_body = Option<schemas::Escalation>,
     responses((status = 200, description = "The alert", body = AlertView), (status = 409, description = ""), (status = 422, description = "")))]

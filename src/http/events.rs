@@ -20,6 +20,7 @@ use crate::id::AlertId;
 
 use super::App;
 use super::extract::AlertPath;
+use super::openapi::schemas;
 use super::problem::Problem;
 use super::view::EntryView;
 
@@ -43,8 +44,8 @@ struct Listener {
 /// escalating. Each event is named by what happened, has the number of its line as id, and the line as JSON.
 #[utoipa::path(get, path = "/alerts/{id}/events", tag = "alerts", security(("key" = [])),
     params(("id" = String, Path, format = "uuid", description = "The alert's id."),
-        ("Last-Event-ID" = Option<String>, Header, pattern = "^[0-9]{1,9}$", description = "Goes on behind this line.")),
-    responses((status = 200, description = "The lines, each as `TimelineEntry`", content_type = "text/event-stream", body = String)))]
+        ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind this line; what is no number of a line is not looked at.")),
+    responses((status = 200, description = "The lines", content_type = "text/event-stream", body = schemas::ServerSentEvents)))]
 pub(super) async fn listen(
     State(app): State<App>,
     AlertPath(id): AlertPath,

@@ -178,6 +178,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(backup::send))
         .routes(routes!(openapi::description))
         .routes(routes!(openapi::page))
+        .merge(integrations::routes())
 }
 
 /// The paths, and everything that a request passes on its way.
@@ -186,8 +187,6 @@ fn router(app: App, limits: Limits) -> Router {
     router
         // Pages for people in browsers are no part of the API.
         .merge(dashboard::routes())
-        // Other tools speak forms of their own, which docs/integrations.md tells.
-        .merge(integrations::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_key))

@@ -10,11 +10,11 @@ use crate::engine_frail::{Call, Frail};
 use crate::harness::{Answer, Callout, KEY, Setup, events_of, path_of};
 
 pub(crate) const AM: &str = "am-key-0123456789abcdef";
-const CLOUD: &str = "cloud-key/with+odd=characters";
+pub(crate) const CLOUD: &str = "cloud-key/with+odd=characters";
 pub(crate) const LEGACY: &str = "0123456789abcdef0123456789abcdef";
-const GENIE: &str = "11111111-2222-4333-8444-999999999999";
-const GO: &str = "goalert-key-0123456789";
-const CI: &str = "ci-key-0123456789abcdef";
+pub(crate) const GENIE: &str = "11111111-2222-4333-8444-999999999999";
+pub(crate) const GO: &str = "goalert-key-0123456789";
+pub(crate) const CI: &str = "ci-key-0123456789abcdef";
 const SEALED: &str = "sealed-key-0123456789abcdef";
 
 fn integrations() -> Value {
@@ -31,7 +31,7 @@ fn integrations() -> Value {
     ])
 }
 
-async fn callout() -> Callout {
+pub(crate) async fn callout() -> Callout {
     with(Setup::default()).await
 }
 

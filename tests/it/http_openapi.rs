@@ -1,13 +1,13 @@
-//! The description of the API: it is valid, it names every path, real answers have the forms that it tells, and a
-//! tool that makes requests from it finds nothing that it does not tell.
+//! The description of the API: it is valid, it names every path, and real answers have the forms that it tells.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Callout, KEY, Setup, path_of, python};
+use crate::harness::{Answer, Callout, Setup, path_of};
+use crate::http_integrations::{self, AM, CI, CLOUD, GENIE, GO, LEGACY};
 
 async fn document(callout: &Callout) -> Value {
     Answer::of(callout.stranger(Method::GET, "/openapi.json")).await.is(200).json()
@@ -48,7 +48,7 @@ fn misfit(document: &Value, schema: &Value, value: &Value, place: &str) -> Resul
         Value::Object(_) => "object",
     };
     let is_of_kind = match &schema["type"] {
-        Value::String(only) => only == kind,
+        Value::String(only) => only == kind || (only == "number" && kind == "integer"),
         Value::Array(kinds) => kinds.iter().any(|one| one == kind),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => true,
     };
@@ -118,24 +118,62 @@ async fn the_description_is_whole() {
         assert!(what["summary"].is_string() && what["tags"][0].is_string(), "{method} {path} is not explained");
         for (status, answer) in what["responses"].as_object().unwrap() {
             let is_error = status.as_str() >= "400";
-            assert_eq!(answer["$ref"].is_string(), is_error, "{method} {path}: errors are told in one place");
+            let is_a_tools_own = what["tags"][0] == "tools" && answer["$ref"].is_null();
+            assert!(
+                is_a_tools_own || answer["$ref"].is_string() == is_error,
+                "{method} {path}: errors are told in one place"
+            );
         }
         let is_guarded = ["/alerts", "/deliveries", "/backup"].iter().any(|root| path.starts_with(root));
-        assert_eq!(what["security"].to_string().contains("key"), is_guarded, "{method} {path}: is a key needed?");
+        assert_eq!(what["security"].to_string().contains("\"key\""), is_guarded, "{method} {path}: is a key needed?");
+        assert_eq!(
+            what["security"].to_string().contains("session"),
+            is_guarded,
+            "{method} {path}: is a session taken?"
+        );
     }
 }
 
-/// Routes come into the router by their description only, and every described path is there.
+/// The paths that are not described, and why.
+const NOT_DESCRIBED: [(&str, &str); 7] = [
+    ("\"/\"", "a page for people"),
+    ("\"/live\"", "tells a page to look again, and nothing else"),
+    ("RAISE", "a form of a page; POST /alerts does it"),
+    ("\"/actions/{id}/{action}\"", "forms of a page; POST /alerts/{id}/… does it"),
+    ("SIGN_IN", "a page for people"),
+    ("SIGN_OUT", "a form of a page"),
+    ("\"/assets/{name}\"", "what the pages are made of; named by its content"),
+];
+
+/// What stands in brackets behind `.route` in the source of the front door.
+fn routes_without_description(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            routes_without_description(&path, found);
+            continue;
+        }
+        let source = std::fs::read_to_string(path).unwrap();
+        let routes = source.split(".route(").skip(1);
+        found.extend(routes.map(|rest| rest.split(',').next().unwrap().trim().to_owned()));
+    }
+}
+
+/// Routes come into the router by their description, but for those that are named above; and every described path
+/// is there.
 #[tokio::test]
 async fn what_is_described_and_what_is_there_are_the_same() {
-    let source = include_str!("../../src/http/mod.rs");
-    assert!(!source.contains(".route("), "add a path with .routes(routes!(…)), so that it is described");
-    let callout = Callout::start().await;
+    let mut found = BTreeSet::new();
+    routes_without_description(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http"), &mut found);
+    let excused: BTreeSet<String> = NOT_DESCRIBED.iter().map(|(path, _)| (*path).to_owned()).collect();
+    assert_eq!(found, excused, "add a path with .routes(routes!(…)), so that it is described");
+    let callout = http_integrations::callout().await;
     let document = document(&callout).await;
     let operations = operations(&document);
-    assert!(operations.len() >= 16, "only {} operations", operations.len());
+    assert!(operations.len() >= 30, "only {} operations", operations.len());
     for (path, method, _) in operations {
         let path = path.replace("{id}", "01928f3e-0000-7000-8000-000000000000").replace("{token}", "none");
+        let path = path.replace("{name}", "cloud").replace("{key}", CLOUD).replace("{verb}", "close");
         let answer = Answer::of(callout.request(method.parse().unwrap(), &path)).await;
         assert_ne!(answer.status, 405, "{method} {path}");
         assert!(!answer.text().contains("No path of callout"), "{method} {path} is described and not there");
@@ -178,6 +216,74 @@ async fn real_answers_have_the_forms_that_are_told() {
 }
 
 #[tokio::test]
+async fn what_tools_are_answered_has_the_forms_that_are_told() {
+    let callout = http_integrations::callout().await;
+    let document = document(&callout).await;
+    let told = |path: &str, answer: &Answer| is_told(&document, path, "post", answer);
+    let says = async |path: &str, key: &str, body: &Value| {
+        Answer::of(callout.stranger(Method::POST, path).bearer_auth(key).json(body)).await
+    };
+    let group = json!({ "alerts": [{ "labels": { "alertname": "Down" } }] });
+    let event = json!({ "routing_key": LEGACY, "event_action": "trigger", "dedup_key": "disk",
+        "payload": { "summary": "Disk is full", "source": "db-1", "severity": "error" } });
+    let first = json!({ "service_key": LEGACY, "event_type": "trigger", "description": "Disk is full" });
+    let summary = json!({ "summary": "Disk is full" });
+    let own = "/integrations/{name}";
+    told(own, &says("/integrations/prometheus", AM, &group).await.is(200));
+    told(own, &says("/integrations/cloud", CLOUD, &group).await.is(200));
+    told(own, &says("/integrations/ci", CI, &json!({ "title": "x", "id": 1, "branch": "main" })).await.is(200));
+    told(own, &says("/integrations/legacy", LEGACY, &event).await.is(202));
+    told(own, &says("/integrations/legacy", LEGACY, &first).await.is(200));
+    told(own, &says("/integrations/legacy", LEGACY, &json!({})).await.is(400));
+    told(own, &says("/integrations/genie", GENIE, &json!({ "message": "x" })).await.is(202));
+    told(own, &says("/integrations/go", GO, &summary).await.is(204));
+    told(own, &says("/integrations/prometheus", AM, &json!({})).await.is(400));
+    told(own, &says("/integrations/prometheus", CI, &group).await.is(401));
+    told(own, &says("/integrations/nobody", CI, &group).await.is(404));
+    let large = callout.stranger(Method::POST, "/integrations/prometheus").bearer_auth(AM).body(vec![b' '; 5 << 20]);
+    told(own, &Answer::of(large).await.is(413));
+    let put = callout.stranger(Method::PUT, "/integrations/prometheus").bearer_auth(AM).json(&group);
+    is_told(&document, own, "put", &Answer::of(put).await.is(405));
+    told("/integrations/{name}/{key}", &says(&format!("/integrations/cloud/{CLOUD}"), "", &group).await.is(200));
+    told("/integrations/{name}/{key}", &says("/integrations/cloud/other", "", &group).await.is(401));
+
+    told("/v2/enqueue", &says("/v2/enqueue", "", &event).await.is(202));
+    told("/v2/enqueue", &says("/v2/enqueue", "", &first).await.is(200));
+    told("/v2/enqueue", &says("/v2/enqueue", "", &json!({ "routing_key": LEGACY })).await.is(400));
+    told("/v2/enqueue", &says("/v2/enqueue", "", &json!({ "routing_key": "x" })).await.is(401));
+    let older = "/generic/2010-04-15/create_event.json";
+    told(older, &says(older, "", &first).await.is(200));
+    let change = json!({ "routing_key": LEGACY, "payload": { "summary": "Version 7 is out" } });
+    told("/v2/change/enqueue", &says("/v2/change/enqueue", "", &change).await.is(202));
+
+    let genie = async |method: Method, path: &str| {
+        let request = callout.stranger(method, path).header("authorization", format!("GenieKey {GENIE}"));
+        Answer::of(request.json(&json!({ "message": "Disk is full", "alias": "disk" }))).await
+    };
+    let created = genie(Method::POST, "/v2/alerts").await.is(202);
+    told("/v2/alerts", &created);
+    told("/v2/alerts", &says("/v2/alerts", GENIE, &json!({})).await.is(422));
+    let request = created.json()["requestId"].as_str().unwrap().to_owned();
+    let of_request = genie(Method::GET, &format!("/v2/alerts/requests/{request}")).await.is(200);
+    is_told(&document, "/v2/alerts/requests/{id}", "get", &of_request);
+    let unknown = genie(Method::GET, "/v2/alerts/requests/x").await.is(404);
+    is_told(&document, "/v2/alerts/requests/{id}", "get", &unknown);
+    let shown = genie(Method::GET, "/v2/alerts/disk?identifierType=alias").await.is(200);
+    is_told(&document, "/v2/alerts/{identifier}", "get", &shown);
+    let unknown = genie(Method::GET, "/v2/alerts/disk").await.is(404);
+    is_told(&document, "/v2/alerts/{identifier}", "get", &unknown);
+    let verbs = "/v2/alerts/{identifier}/{verb}";
+    told(verbs, &genie(Method::POST, "/v2/alerts/disk/close?identifierType=alias").await.is(202));
+    told(verbs, &genie(Method::POST, "/v2/alerts/disk/snooze").await.is(422));
+
+    let incoming = "/api/v2/generic/incoming";
+    told(incoming, &says(incoming, GO, &summary).await.is(204));
+    let asks_for_json = callout.stranger(Method::POST, &format!("{incoming}?token={GO}&summary=x"));
+    told(incoming, &Answer::of(asks_for_json.header("accept", "application/json")).await.is(200));
+    told(incoming, &says(incoming, GO, &json!({})).await.is(400));
+}
+
+#[tokio::test]
 async fn the_page_for_people_shows_everything_and_loads_nothing() {
     let callout = Callout::start().await;
     let document = document(&callout).await;
@@ -195,39 +301,4 @@ async fn the_page_for_people_shows_everything_and_loads_nothing() {
     }
     let policy = page.header("content-security-policy");
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_made_from_the_description_find_nothing_that_it_does_not_tell() {
-    let Some(python) = python("schemathesis") else { return };
-    let callout = Callout::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    // A policy is one of the configuration's, and a key is for one request only: neither can be told in a schema.
-    let of_call = |name: &str| {
-        format!(
-            "[[operations]]\ninclude-name = \"{name}\"\n\
-             checks.positive_data_acceptance.expected-statuses = [\"2xx\", \"404\", \"409\", \"422\"]\n"
-        )
-    };
-    let settings = format!("{}{}", of_call("POST /alerts"), of_call("POST /alerts/{id}/escalate"));
-    std::fs::write(folder.path().join("schemathesis.toml"), settings).unwrap();
-    let base = format!("http://{}", callout.address());
-    let mut command = Command::new(python);
-    command.args([
-        "-m",
-        "schemathesis.cli",
-        "run",
-        &format!("{base}/openapi.json"),
-        "--header",
-        &format!("Authorization: Bearer {KEY}"),
-    ]);
-    command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--max-time", "40", "--seed", "1"]);
-    command.args(["--continue-on-failure", "--no-shrink", "--no-color", "--generation-database", "none"]);
-    // A stream of an alert that escalates has no end.
-    command.args(["--exclude-path", "/alerts/{id}/events", "--request-timeout", "10"]);
-    command.current_dir(folder.path()).stdin(Stdio::null());
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "schemathesis found something:\n{out}\n{err}");
-    assert!(out.contains("generated"), "schemathesis has done nothing:\n{out}\n{err}");
 }

@@ -7,6 +7,7 @@
 )]
 
 mod alerts;
+mod api_clients;
 mod browser;
 mod callbacks;
 mod config;

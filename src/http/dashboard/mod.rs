@@ -35,7 +35,7 @@ pub use session::{SESSION_BYTES_MAX, SESSION_LIFETIME};
 
 pub(super) use accept::wants_page;
 pub(super) use same_site::is_from_us;
-pub(super) use session::{Session, SessionKey};
+pub(super) use session::{COOKIE_IN_THE_CLEAR, COOKIE_OVER_TLS, Session, SessionKey};
 
 /// The largest form that is read, in bytes.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;

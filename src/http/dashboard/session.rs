@@ -22,9 +22,9 @@ pub const SESSION_BYTES_MAX: usize = 1_024;
 pub(super) const SECRET: &str = "sessions";
 
 /// The cookie's name where the browser came by https: the prefix makes browsers take it from nobody else.
-const COOKIE_OVER_TLS: &str = "__Host-callout";
+pub(in crate::http) const COOKIE_OVER_TLS: &str = "__Host-callout";
 /// And where it came by plain http, which must be this machine or a network of one's own.
-const COOKIE_IN_THE_CLEAR: &str = "callout";
+pub(in crate::http) const COOKIE_IN_THE_CLEAR: &str = "callout";
 
 /// Makes and checks sessions.
 pub(in crate::http) struct SessionKey(hmac::Key);

@@ -17,8 +17,22 @@ use crate::integrations::Kind;
 use super::super::App;
 use super::take::{Deed, Tally};
 use super::{opened_by, presented, refused, whole};
+use crate::http::openapi::tools;
 use crate::http::problem::Problem;
 
+/// `GoAlert`'s generic endpoint
+///
+/// What it takes may stand in the address, in a form or in JSON.
+#[utoipa::path(post, path = "/api/v2/generic/incoming", tag = "tools",
+    security(("integration_key" = []), ("integration_password" = []), ("integration_query" = []), ("integration_token" = []), ()),
+    params(("summary" = Option<String>, Query, description = "What people must read."),
+        ("details" = Option<String>, Query, description = "More of it."),
+        ("dedup" = Option<String>, Query, description = "Names the problem."),
+        ("action" = Option<String>, Query, description = "`close` or `acknowledge`; anything else raises.")),
+    request_body(content((tools::GoalertForm = "application/x-www-form-urlencoded"), (tools::GoalertForm = "application/json"))),
+    responses((status = 204, description = "It is kept"),
+        (status = 200, description = "It is kept; said where JSON is asked for", body = tools::GoalertTaken),
+        (status = 401, description = "")))]
 pub(super) async fn receive(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut keys = presented(&parts);

@@ -9,17 +9,17 @@ mod opsgenie;
 mod pagerduty;
 mod take;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, body::Body as Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::sync::Arc;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::config::{Integration, KeyHash};
 use crate::integrations::{Form, Kind, Posted, SealError, Unreadable};
@@ -27,7 +27,8 @@ use crate::integrations::{Form, Kind, Posted, SealError, Unreadable};
 use super::App;
 use super::auth::Origin;
 use super::extract::Body;
-use super::problem::Problem;
+use super::openapi::tools;
+use super::problem::{Body as ProblemBody, Problem};
 
 pub use take::{COMMITS_AT_ONCE_MAX, LATE_REPEAT_MAX, dedup_key};
 
@@ -39,25 +40,52 @@ pub const INTEGRATION_BODY_MAX: usize = 4 * 1024 * 1024;
 const PRESENTED_KEYS_MAX: usize = 8;
 
 /// Every path of the tools.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/integrations/{name}", post(receive).put(receive))
-        .route("/integrations/{name}/{*key}", post(receive_with_key).put(receive_with_key))
-        .route("/v2/enqueue", post(pagerduty::enqueue))
-        .route("/v2/change/enqueue", post(pagerduty::enqueue_change))
-        .route("/generic/2010-04-15/create_event.json", post(pagerduty::enqueue))
-        .route("/v2/alerts", post(opsgenie::create))
-        .route("/v2/alerts/{identifier}", get(opsgenie::show))
-        .route("/v2/alerts/{identifier}/{verb}", post(opsgenie::change).put(opsgenie::change))
-        .route("/v2/alerts/requests/{id}", get(opsgenie::show_request))
-        .route("/api/v2/generic/incoming", post(goalert::receive))
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(receive))
+        .routes(routes!(receive_with_key))
+        .routes(routes!(pagerduty::enqueue))
+        .routes(routes!(pagerduty::enqueue_change))
+        .routes(routes!(pagerduty::enqueue_first_version))
+        .routes(routes!(opsgenie::create))
+        .routes(routes!(opsgenie::show))
+        .routes(routes!(opsgenie::change))
+        .routes(routes!(opsgenie::show_request))
+        .routes(routes!(goalert::receive))
         .layer(DefaultBodyLimit::max(INTEGRATION_BODY_MAX))
 }
 
+/// An integration's own address
+///
+/// What is taken and answered is the kind's: Alertmanager, Grafana and `json` hear how much of what came of it, the
+/// others what their tool's own API would answer. PUT is for Grafana only.
+#[utoipa::path(method(post, put), path = "/integrations/{name}", tag = "tools",
+    security(("integration_key" = []), ("integration_password" = []), ("integration_query" = []), ()),
+    params(("name" = String, Path, description = "The integration's name in the configuration.")),
+    request_body(content((tools::Posted = "application/json"), (tools::GoalertForm = "application/x-www-form-urlencoded"))),
+    responses(
+        (status = 200, description = "Everything that it said is kept", body = tools::Taken),
+        (status = 202, description = "The same, as PagerDuty and Opsgenie say it", body = tools::Accepted),
+        (status = 204, description = "The same, as GoAlert says it"),
+        (status = 400, description = "Nothing can be made of it", content((ProblemBody = "application/problem+json"), (tools::PagerdutyRefusal = "application/json"))),
+        (status = 401, description = "No key of this integration came with it", content((ProblemBody = "application/problem+json"), (tools::PagerdutyRefusal = "application/json")))))]
 async fn receive(State(app): State<App>, Path(name): Path<String>, request: Request) -> Response {
     receive_named(&app, &name, None, request).await
 }
 
+/// The same address with the key in it
+///
+/// For tools that can be told an address and nothing else.
+#[utoipa::path(method(post, put), path = "/integrations/{name}/{*key}", tag = "tools",
+    params(("name" = String, Path, description = "The integration's name in the configuration."),
+        ("key" = String, Path, description = "The integration's key.")),
+    request_body(content((tools::Posted = "application/json"), (tools::GoalertForm = "application/x-www-form-urlencoded"))),
+    responses(
+        (status = 200, description = "Everything that it said is kept", body = tools::Taken),
+        (status = 202, description = "The same, as PagerDuty and Opsgenie say it", body = tools::Accepted),
+        (status = 204, description = "The same, as GoAlert says it"),
+        (status = 400, description = "Nothing can be made of it", content((ProblemBody = "application/problem+json"), (tools::PagerdutyRefusal = "application/json"))),
+        (status = 401, description = "")))]
 async fn receive_with_key(
     State(app): State<App>,
     Path((name, key)): Path<(String, String)>,

@@ -18,11 +18,20 @@ use crate::integrations::{Act, Kind};
 use super::super::App;
 use super::take::{self, Tally};
 use super::{Refusal, opened_by, presented, refused, whole};
+use crate::http::openapi::tools;
 use crate::http::problem::Problem;
 
 /// What an answer says of the time it took, which nobody reads.
 const TOOK: f64 = 0.001;
 
+/// Opsgenie's alerts
+///
+/// Creates an alert, or counts a repetition.
+#[utoipa::path(post, path = "/v2/alerts", tag = "tools", request_body = tools::OpsgenieAlert,
+    security(("integration_genie_key" = []), ("integration_query" = [])),
+    responses((status = 202, description = "It is kept", body = tools::OpsgenieAccepted),
+        (status = 422, description = "It is no alert", body = tools::OpsgenieRefusal),
+        (status = 401, description = "")))]
 pub(super) async fn create(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let integration = match sender(&app, &parts) {
@@ -46,7 +55,19 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Response
     }
 }
 
-/// Whatever is done with an alert that has been created.
+/// What is done with an Opsgenie alert
+///
+/// `acknowledge` and `close` do so; notes and other texts are accepted and change nothing, since people have been
+/// sent the text that there was; anything else is refused.
+#[utoipa::path(method(post, put), path = "/v2/alerts/{identifier}/{verb}", tag = "tools",
+    request_body = Option<tools::Posted>,
+    security(("integration_genie_key" = []), ("integration_query" = [])),
+    params(("identifier" = String, Path, description = "The alert's id, alias or number."),
+        ("verb" = tools::OpsgenieVerb, Path, description = "What is done with it."),
+        ("identifierType" = Option<tools::OpsgenieIdentifier>, Query, description = "What `identifier` is; `id` unless told otherwise.")),
+    responses((status = 202, description = "It is done", body = tools::OpsgenieAccepted),
+        (status = 422, description = "callout does not do this", body = tools::OpsgenieRefusal),
+        (status = 401, description = "")))]
 pub(super) async fn change(
     State(app): State<App>,
     Path((identifier, verb)): Path<(String, String)>,
@@ -105,6 +126,16 @@ async fn changed(
     Ok(first)
 }
 
+/// One Opsgenie alert
+///
+/// What has become of an alert, as Opsgenie tells it.
+#[utoipa::path(get, path = "/v2/alerts/{identifier}", tag = "tools",
+    security(("integration_genie_key" = []), ("integration_query" = [])),
+    params(("identifier" = String, Path, description = "The alert's id, alias or number."),
+        ("identifierType" = Option<tools::OpsgenieIdentifier>, Query, description = "What `identifier` is; `id` unless told otherwise.")),
+    responses((status = 200, description = "The alert", body = tools::OpsgenieAlertShown),
+        (status = 404, description = "There is none", body = tools::OpsgenieRefusal),
+        (status = 401, description = "")))]
 pub(super) async fn show(State(app): State<App>, Path(identifier): Path<String>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
     let integration = match sender(&app, &parts) {
@@ -121,7 +152,15 @@ pub(super) async fn show(State(app): State<App>, Path(identifier): Path<String>,
     }
 }
 
+/// One Opsgenie request
+///
 /// A request is called by the id of the alert that it was about.
+#[utoipa::path(get, path = "/v2/alerts/requests/{id}", tag = "tools",
+    security(("integration_genie_key" = []), ("integration_query" = [])),
+    params(("id" = String, Path, description = "The `requestId` of an earlier answer.")),
+    responses((status = 200, description = "What came of it", body = tools::OpsgenieRequestShown),
+        (status = 404, description = "There is none", body = tools::OpsgenieRefusal),
+        (status = 401, description = "")))]
 pub(super) async fn show_request(State(app): State<App>, Path(id): Path<String>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
     let integration = match sender(&app, &parts) {

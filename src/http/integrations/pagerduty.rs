@@ -15,12 +15,37 @@ use crate::integrations::{Kind, Unreadable, pagerduty};
 use super::super::App;
 use super::take::Tally;
 use super::{Refusal, fits, opened_by, refused, whole};
-use crate::http::problem::Problem;
+use crate::http::openapi::tools;
+use crate::http::problem::{Body as ProblemBody, Problem};
 
+/// `PagerDuty`'s events
+///
+/// Events API, version 2; version 1 is taken here too. The key stands in the event.
+#[utoipa::path(post, path = "/v2/enqueue", tag = "tools", request_body = tools::PagerdutyEvent,
+    responses((status = 202, description = "It is kept", body = tools::PagerdutyAccepted),
+        (status = 200, description = "It is kept; said so of version 1", body = tools::PagerdutyAccepted),
+        (status = 400, description = "It is no event", content((ProblemBody = "application/problem+json"), (tools::PagerdutyRefusal = "application/json"))),
+        (status = 401, description = "The key is no integration's", body = tools::PagerdutyRefusal)))]
 pub(super) async fn enqueue(State(app): State<App>, request: Request) -> Response {
+    enqueue_any(&app, request).await
+}
+
+/// `PagerDuty`'s events of version 1
+///
+/// What older plug-ins send.
+#[utoipa::path(post, path = "/generic/2010-04-15/create_event.json", tag = "tools", request_body = tools::PagerdutyEventV1,
+    responses((status = 200, description = "It is kept", body = tools::PagerdutyAccepted),
+        (status = 202, description = "It is kept; said so of version 2", body = tools::PagerdutyAccepted),
+        (status = 400, description = "It is no event", content((ProblemBody = "application/problem+json"), (tools::PagerdutyRefusal = "application/json"))),
+        (status = 401, description = "The key is no integration's", body = tools::PagerdutyRefusal)))]
+pub(super) async fn enqueue_first_version(State(app): State<App>, request: Request) -> Response {
+    enqueue_any(&app, request).await
+}
+
+async fn enqueue_any(app: &App, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match whole(&parts, body).await {
-        Ok(bytes) => enqueued(&app, &parts, &bytes, None).await,
+        Ok(bytes) => enqueued(app, &parts, &bytes, None).await,
         Err(problem) => problem.into_response(),
     }
 }
@@ -33,7 +58,13 @@ pub(super) async fn enqueued(app: &App, parts: &Parts, bytes: &Bytes, only: Opti
     }
 }
 
+/// `PagerDuty`'s change events
+///
 /// Changes are no alerts: they are answered as their senders expect, and not kept.
+#[utoipa::path(post, path = "/v2/change/enqueue", tag = "tools", request_body = tools::PagerdutyChange,
+    responses((status = 202, description = "It was understood", body = tools::PagerdutyAccepted),
+        (status = 400, description = "It is no change", content((ProblemBody = "application/problem+json"), (tools::PagerdutyRefusal = "application/json"))),
+        (status = 401, description = "The key is no integration's", body = tools::PagerdutyRefusal)))]
 pub(super) async fn enqueue_change(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let bytes = match whole(&parts, body).await {

@@ -5,6 +5,7 @@
 
 mod reader;
 pub(super) mod schemas;
+pub(super) mod tools;
 
 use std::sync::LazyLock;
 
@@ -15,15 +16,21 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::extract::{ALERT_BODY_MAX, WEBHOOK_BODY_MAX};
-use super::problem;
 use super::view::EntryView;
+use super::{dashboard, problem};
 
 /// The description and its reader, made when somebody first asks for either.
 static DOCUMENT: LazyLock<Document> = LazyLock::new(|| Document::of(super::routes().into_openapi()));
 
-/// The forms that no handler names in its own answers.
+/// The forms that no handler names in its own answers or bodies.
 #[derive(OpenApi)]
-#[openapi(components(schemas(problem::Body, problem::FieldError, EntryView)))]
+#[openapi(components(schemas(
+    problem::Body,
+    problem::FieldError,
+    EntryView,
+    tools::OpsgenieVerb,
+    tools::OpsgenieIdentifier
+)))]
 pub(super) struct Shared;
 
 struct Document {
@@ -71,6 +78,7 @@ fn completed(mut document: Value) -> Value {
         { "name": "callbacks", "description": "What is told to other systems, where it waits or was given up. Needs an API key." },
         { "name": "people", "description": "What the people who are messaged open." },
         { "name": "vonage", "description": "Where Vonage reports. Signed, where a signature secret is configured." },
+        { "name": "tools", "description": "What other tools post, in their own forms and with their own answers. Needs the integration's key, which opens nothing else." },
         { "name": "operating", "description": "Whether callout itself is well." },
     ]);
     put(&mut document, "info", about);
@@ -79,6 +87,13 @@ fn completed(mut document: Value) -> Value {
     let parts = json!({
         "securitySchemes": {
             "key": { "type": "http", "scheme": "bearer", "description": "An API key of the configuration, or the one that callout made at its first start." },
+            "session": { "type": "apiKey", "in": "cookie", "name": dashboard::COOKIE_OVER_TLS, "description": "What a browser that signed in with an API key sends. Whatever changes something must come from a page of callout." },
+            "session_in_the_clear": { "type": "apiKey", "in": "cookie", "name": dashboard::COOKIE_IN_THE_CLEAR, "description": "The same where there is no TLS." },
+            "integration_key": { "type": "http", "scheme": "bearer", "description": "The key of the integration." },
+            "integration_password": { "type": "http", "scheme": "basic", "description": "The key of the integration as password, with any user." },
+            "integration_query": { "type": "apiKey", "in": "query", "name": "key", "description": "The key of the integration; `apiKey` is the same." },
+            "integration_token": { "type": "apiKey", "in": "query", "name": "token", "description": "The key of the integration." },
+            "integration_genie_key": { "type": "apiKey", "in": "header", "name": "Authorization", "description": "`GenieKey` and the key of the integration." },
             "signature": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Vonage's signature; asked for where a signature secret is configured." },
         },
         "responses": common_answers(),
@@ -92,15 +107,21 @@ fn completed(mut document: Value) -> Value {
         components.extend(parts);
         if let Some(known) = components.get_mut("schemas").and_then(Value::as_object_mut) {
             known.extend(schemas::of_requests());
+            known.extend(tools::forms());
             known.values_mut().for_each(close);
         }
     }
-    let paths = document.get_mut("paths").and_then(Value::as_object_mut);
+    let mut paths = document.get_mut("paths").and_then(Value::as_object_mut);
+    if let Some(paths) = &mut paths {
+        // What the router calls the rest of a path is a parameter like any other.
+        let named = std::mem::take(*paths).into_iter().map(|(path, item)| (path.replace("{*", "{"), item));
+        **paths = named.collect();
+    }
     for (path, item) in paths.into_iter().flatten() {
         let operations = item.as_object_mut().into_iter().flatten();
-        for (_, operation) in operations.filter(|(method, _)| METHODS.contains(&method.as_str())) {
+        for (method, operation) in operations.filter(|(method, _)| METHODS.contains(&method.as_str())) {
             if let Some(operation) = operation.as_object_mut() {
-                complete(path, operation);
+                complete(path, method, operation);
             }
         }
     }
@@ -123,12 +144,19 @@ fn close(schema: &mut Value) {
     }
 }
 
-fn complete(path: &str, operation: &mut Map<String, Value>) {
+fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
     // A client that is made from this calls its functions so.
     if let Some(summary) = operation.get("summary").and_then(Value::as_str) {
-        let name = summary.to_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
+        let summary = summary.replace('`', "");
+        let plain = summary.to_lowercase().replace("'s", "");
+        let mut name = plain.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
+        if method == "put" {
+            name.push_str("_by_put");
+        }
         operation.insert("operationId".to_owned(), name.into());
+        operation.insert("summary".to_owned(), summary.into());
     }
+    let is_of_tools = operation.get("tags").is_some_and(|tags| tags.to_string().contains("tools"));
     let content = operation.get_mut("requestBody").and_then(|body| body.get_mut("content")?.as_object_mut());
     for (_, media) in content.into_iter().flatten() {
         // A body that may be left out is not null where it is there.
@@ -139,17 +167,31 @@ fn complete(path: &str, operation: &mut Map<String, Value>) {
     }
     let has_body = operation.contains_key("requestBody");
     let has_id = path.contains('{');
-    let needs_key = operation.get("security").is_some_and(|security| security.to_string().contains("key"));
+    let needs_key = operation.get("security").is_some_and(|security| security.to_string().contains("\"key\""));
+    if needs_key {
+        // The key of the API, or what a browser has that signed in with one.
+        let any = json!([{ "key": [] }, { "session": [] }, { "session_in_the_clear": [] }]);
+        operation.insert("security".to_owned(), any);
+    }
     let Some(answers) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     let mut common = vec!["400", "414", "431", "500", "503"];
     if has_id {
         common.push("404");
     }
     if has_body {
-        common.extend(["413", "415"]);
+        common.push("413");
+    }
+    if is_of_tools {
+        common.push("429");
+    } else if has_body {
+        // Tools often claim a wrong type, so that it is not looked at.
+        common.push("415");
     }
     if needs_key {
         common.extend(["401", "403", "429"]);
+    }
+    if method == "put" {
+        common.push("405");
     }
     for status in common {
         answers.entry(status).or_insert(Value::Null);
@@ -180,6 +222,7 @@ fn common_answers() -> Value {
         "401": with("No valid API key came with the request.", "WWW-Authenticate", "WwwAuthenticate"),
         "403": problem("The key's roles do not allow it."),
         "404": problem("There is nothing here."),
+        "405": problem("The path takes other methods."),
         "409": problem("The alert's status does not allow it."),
         "413": problem(&too_large),
         "414": problem("The path and query are too long."),

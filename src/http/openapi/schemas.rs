@@ -39,6 +39,8 @@ macro_rules! names {
     };
 }
 
+pub(super) use names;
+
 names!(
     /// What has become of an alert.
     AlertStatus,
@@ -111,6 +113,8 @@ macro_rules! described {
     )*};
 }
 
+pub(super) use described;
+
 described! {
     /// What is posted to raise an alert.
     NewAlert
@@ -120,6 +124,8 @@ described! {
     Escalation
     /// What Vonage sends.
     Webhook
+    /// A stream of events.
+    ServerSentEvents
 }
 
 /// Something that is no space, as Rust counts spaces.
@@ -177,6 +183,8 @@ pub(super) fn of_requests() -> Map<String, Value> {
         },
         "By": { "type": "object", "additionalProperties": false, "properties": { "by": by.clone() } },
         "Escalation": { "type": "object", "additionalProperties": false, "properties": { "by": by, "attempt": attempt } },
+        // What a stream is in a schema the standard does not say: some read it as text, others event by event.
+        "ServerSentEvents": { "description": "A stream of events; the data of each is a `TimelineEntry` in JSON." },
         "Webhook": {
             "type": "object", "additionalProperties": true,
             "description": "A report or an inbound message, of the Messages API v1 or v0.1, or of the Dispatch API. What is not known is answered 200 and counted.",
