@@ -9,6 +9,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::id::AlertId;
@@ -55,6 +56,20 @@ impl<S: Send + Sync> FromRequestParts<S> for AlertPath {
         let path: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
         let id = path.ok().and_then(|Path(text)| text.parse().ok());
         id.map(Self).ok_or_else(|| Problem::not_found("No alert has this id; an id is a UUID."))
+    }
+}
+
+/// What stands in the path: a text, or several.
+#[derive(Debug)]
+pub(super) struct InPath<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
+        let Path(named) = path.map_err(|_no_text| Problem::not_found("Nothing has a name that is not UTF-8."))?;
+        Ok(Self(named))
     }
 }
 

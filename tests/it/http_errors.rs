@@ -166,6 +166,17 @@ async fn what_does_not_exist_is_404() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_no_text_leads_nowhere() {
+    let callout = Callout::start().await;
+    for path in ["/integrations/%ff", "/integrations/ci/%ff", "/v2/alerts/%ff/close", "/a/%ff", "/alerts/%ff/resolve"] {
+        Answer::of(callout.request(Method::POST, path)).await.problem(404, "not-found");
+    }
+    for path in ["/v2/alerts/%ff", "/v2/alerts/requests/%ff", "/alerts/%ff", "/assets/%ff"] {
+        Answer::of(callout.request(Method::GET, path)).await.problem(404, "not-found");
+    }
+}
+
+#[tokio::test]
 async fn nothing_below_alerts_is_shown_or_done_without_the_key() {
     let callout = Callout::start().await;
     let alert = callout.raise_any().await;

@@ -10,7 +10,7 @@ mod pagerduty;
 mod take;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -26,7 +26,7 @@ use crate::integrations::{Form, Kind, Posted, SealError, Unreadable};
 
 use super::App;
 use super::auth::Origin;
-use super::extract::Body;
+use super::extract::{Body, InPath};
 use super::openapi::tools;
 use super::problem::{Body as ProblemBody, Problem};
 
@@ -69,7 +69,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         (status = 204, description = "The same, as GoAlert says it"),
         (status = 400, description = "Nothing can be made of it", content((ProblemBody = "application/problem+json"), (tools::PagerdutyRefusal = "application/json"))),
         (status = 401, description = "No key of this integration came with it", content((ProblemBody = "application/problem+json"), (tools::PagerdutyRefusal = "application/json")))))]
-async fn receive(State(app): State<App>, Path(name): Path<String>, request: Request) -> Response {
+async fn receive(State(app): State<App>, InPath(name): InPath<String>, request: Request) -> Response {
     receive_named(&app, &name, None, request).await
 }
 
@@ -88,7 +88,7 @@ async fn receive(State(app): State<App>, Path(name): Path<String>, request: Requ
         (status = 401, description = "")))]
 async fn receive_with_key(
     State(app): State<App>,
-    Path((name, key)): Path<(String, String)>,
+    InPath((name, key)): InPath<(String, String)>,
     request: Request,
 ) -> Response {
     receive_named(&app, &name, Some(key), request).await

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -18,6 +18,7 @@ use crate::integrations::{Act, Kind};
 use super::super::App;
 use super::take::{self, Tally};
 use super::{Refusal, opened_by, presented, refused, whole};
+use crate::http::extract::InPath;
 use crate::http::openapi::tools;
 use crate::http::problem::Problem;
 
@@ -70,7 +71,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Response
         (status = 401, description = "")))]
 pub(super) async fn change(
     State(app): State<App>,
-    Path((identifier, verb)): Path<(String, String)>,
+    InPath((identifier, verb)): InPath<(String, String)>,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
@@ -136,7 +137,7 @@ async fn changed(
     responses((status = 200, description = "The alert", body = tools::OpsgenieAlertShown),
         (status = 404, description = "There is none", body = tools::OpsgenieRefusal),
         (status = 401, description = "")))]
-pub(super) async fn show(State(app): State<App>, Path(identifier): Path<String>, request: Request) -> Response {
+pub(super) async fn show(State(app): State<App>, InPath(identifier): InPath<String>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
     let integration = match sender(&app, &parts) {
         Ok(integration) => integration,
@@ -161,7 +162,7 @@ pub(super) async fn show(State(app): State<App>, Path(identifier): Path<String>,
     responses((status = 200, description = "What came of it", body = tools::OpsgenieRequestShown),
         (status = 404, description = "There is none", body = tools::OpsgenieRefusal),
         (status = 401, description = "")))]
-pub(super) async fn show_request(State(app): State<App>, Path(id): Path<String>, request: Request) -> Response {
+pub(super) async fn show_request(State(app): State<App>, InPath(id): InPath<String>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
     let integration = match sender(&app, &parts) {
         Ok(integration) => integration,

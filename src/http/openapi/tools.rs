@@ -56,6 +56,9 @@ described! {
     GoalertTaken
 }
 
+/// The key of the examples.
+const EXAMPLE_KEY: &str = "0123456789abcdef0123456789abcdef";
+
 fn text(about: &str) -> Value {
     json!({ "type": "string", "minLength": 1, "description": about })
 }
@@ -66,7 +69,9 @@ fn words(names: &[&str]) -> Value {
 
 /// An object with these fields, of which `required` are always there.
 fn object(about: &str, required: &[&str], properties: Value) -> Value {
-    json!({ "type": "object", "description": about, "required": required, "properties": properties })
+    let mut form = json!({ "type": "object", "description": about, "required": required });
+    super::put(&mut form, "properties", properties);
+    form
 }
 
 /// A form that a tool may write more into.
@@ -133,10 +138,9 @@ fn of_pagerduty() -> [(&'static str, Value); 5] {
         "routing_key": text("The key of the integration."),
         "payload": { "type": "object", "required": ["summary"], "additionalProperties": true, "properties": { "summary": text("What was changed.") } },
     });
-    const KEY: &str = "0123456789abcdef0123456789abcdef";
-    let example = json!({ "routing_key": KEY, "event_action": "trigger", "dedup_key": "server-1/down", "payload": { "summary": "Main server is down", "source": "server-1", "severity": "critical" } });
-    let of_first = json!({ "service_key": KEY, "event_type": "trigger", "incident_key": "server-1/down", "description": "Main server is down" });
-    let of_change = json!({ "routing_key": KEY, "payload": { "summary": "Version 7 is out" } });
+    let example = json!({ "routing_key": EXAMPLE_KEY, "event_action": "trigger", "dedup_key": "server-1/down", "payload": { "summary": "Main server is down", "source": "server-1", "severity": "critical" } });
+    let of_first = json!({ "service_key": EXAMPLE_KEY, "event_type": "trigger", "incident_key": "server-1/down", "description": "Main server is down" });
+    let of_change = json!({ "routing_key": EXAMPLE_KEY, "payload": { "summary": "Version 7 is out" } });
     // A tool's key is given back as it was, whatever it is.
     let any = json!({ "description": "The key that names the problem." });
     let accepted =
