@@ -19,7 +19,7 @@ use crate::harness::{Answer, FakeVonage, KEY, Mood, PATIENCE};
 const STOP_MAX: Duration = Duration::from_secs(20);
 
 /// A running `callout serve`.
-struct Process {
+pub(crate) struct Process {
     id: u32,
     address: String,
     log: UnboundedReceiver<String>,
@@ -27,7 +27,7 @@ struct Process {
 }
 
 /// The configuration of a process that sends to this Vonage.
-fn config(vonage: &FakeVonage) -> Value {
+pub(crate) fn config(vonage: &FakeVonage) -> Value {
     json!({
         "server": { "listen": "127.0.0.1:0", "api_key": KEY },
         "store": "sqlite:callout.db",
@@ -37,7 +37,7 @@ fn config(vonage: &FakeVonage) -> Value {
     })
 }
 
-fn write(folder: &Path, config: &Value) {
+pub(crate) fn write(folder: &Path, config: &Value) {
     std::fs::write(folder.join("private.key"), include_bytes!("keys/test-only.pem")).unwrap();
     std::fs::write(folder.join("callout.yaml"), config.to_string()).unwrap();
 }
@@ -49,7 +49,7 @@ fn callout(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 impl Process {
-    async fn start(folder: &Path) -> Self {
+    pub(crate) async fn start(folder: &Path) -> Self {
         Self::start_as(callout(folder, &["serve"])).await
     }
 
@@ -88,7 +88,7 @@ impl Process {
         line
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id.to_string()).status().unwrap();
         assert!(sent.success());
     }
@@ -100,11 +100,11 @@ impl Process {
         status.code()
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.call(Method::POST, path, KEY, Some(body)).await
     }
 
-    async fn call(&self, method: Method, path: &str, key: &str, body: Option<&Value>) -> Answer {
+    pub(crate) async fn call(&self, method: Method, path: &str, key: &str, body: Option<&Value>) -> Answer {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let request = client.request(method, format!("http://{}{path}", self.address)).bearer_auth(key);
         Answer::of(match body {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
+use crate::timestamp::Timestamp;
 
 use super::asking::Database;
 use super::fault::{Fault, Refusal};
@@ -22,9 +23,11 @@ use super::{rows, statements};
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// A look that took longer says too little.
 const LOOK_MAX: Duration = Duration::from_millis(500);
-/// A difference from one look to the next that is a jump of the database's clock. Clocks that merely run
-/// unevenly are told apart by a hundredth of that in a second.
-const JUMP_MIN: i64 = 1_000;
+/// A difference from one look to the next, beyond what the looks themselves leave open, that is a jump of the
+/// database's clock. What is less is followed.
+const JUMP_MIN: Duration = Duration::from_millis(100);
+/// Clocks that merely run unevenly differ by less than this part of the time between two looks.
+const UNEVEN_MAX: u32 = 1_000;
 /// Differences that may come from the look itself are left alone.
 const NOISE_MAX: i64 = 5;
 /// How often it is looked at before the first deadline is judged; the quickest look counts.
@@ -41,11 +44,20 @@ struct Look {
     shift: i64,
     /// How long the look took.
     took: Duration,
+    /// When it was taken, by this process's own clock.
+    at: Timestamp,
 }
 
 impl Look {
     const fn offset(self) -> i64 {
         self.ahead.saturating_add(self.shift)
+    }
+
+    /// How far the database's clock has jumped since an earlier look, in milliseconds, if it has.
+    fn jump_since(&self, earlier: &Self) -> Option<i64> {
+        let jump = self.ahead.saturating_sub(earlier.ahead);
+        let unsure = (self.took + earlier.took) / 2 + self.at.since(earlier.at) / UNEVEN_MAX;
+        (u128::from(jump.unsigned_abs()) >= (JUMP_MIN + unsure).as_millis()).then_some(jump)
     }
 }
 
@@ -57,7 +69,12 @@ async fn look(database: &Database) -> Result<Look, Fault> {
     let Some(row) = row else { return Err(Refusal::Silent.into()) };
     let halfway = before.plus(took / 2);
     let database_says: i64 = rows::value(&row, 0)?;
-    Ok(Look { ahead: database_says.saturating_sub(halfway.as_millis()), shift: rows::value(&row, 1)?, took })
+    Ok(Look {
+        ahead: database_says.saturating_sub(halfway.as_millis()),
+        shift: rows::value(&row, 1)?,
+        took,
+        at: before,
+    })
 }
 
 /// Sets the clock for the first time. What is returned keeps it right.
@@ -98,11 +115,9 @@ async fn agree(database: &Database, last: Look) -> Result<Option<Look>, Fault> {
         if next.took > LOOK_MAX {
             return Ok(None);
         }
-        let jump = next.ahead.saturating_sub(last.ahead);
         // Where the correction has changed, another node has seen to it.
-        if jump.abs() < JUMP_MIN || next.shift != last.shift {
-            return Ok(Some(next));
-        }
+        let jump = next.jump_since(&last).filter(|_| next.shift == last.shift);
+        let Some(jump) = jump else { return Ok(Some(next)) };
         let shift = next.shift.saturating_sub(jump);
         if database.change(statements::SHIFT_TIME, &[&shift, &next.shift]).await? == 1 {
             tracing::error!(

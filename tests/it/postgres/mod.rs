@@ -3,6 +3,7 @@
 mod moving;
 mod nodes;
 mod outage;
+mod processes;
 pub(crate) mod proxy;
 pub(crate) mod server;
 mod store;

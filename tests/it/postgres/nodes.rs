@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use callout::alarm::Alarms;
+use callout::chance::SystemChance;
 use callout::clock::{Clock, SteadyClock};
 use callout::contact::Channel;
-use callout::engine::Settings;
+use callout::engine::{Engine, Parts, Raising, Settings};
 use callout::escalation::{Backend, Plan};
 use callout::id::AlertId;
+use callout::metrics::Metrics;
 use callout::store::Store;
 
 use super::proxy::Proxy;
 use super::server::Database;
 use super::store::{open, try_open};
-use crate::engine_stage::{ANNA, BEGAN, Part, Stage, StandIn, TONY, leg, user};
+use crate::engine_stage::{ANNA, BEGAN, Part, Stage, StandIn, TONY, leg, new_alert, user};
 
 /// What a busy machine may add to every promise here; the promises are about a machine that is not.
 pub(super) const BUSY: Duration = Duration::from_secs(2);
@@ -162,4 +165,128 @@ async fn an_answer_at_one_node_stops_what_another_armed() {
     assert_eq!(first.status(id).await, "acknowledged");
     first.engine.stop().await;
     second.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_begins_no_send_after_ten_seconds_and_accepts_nothing() {
+    let Some(database) = Database::new().await else { return };
+    let clock = clock(1);
+    let (proxy, through) = Proxy::before(&database.address()).await;
+    let (cut_off, others) = (StandIn::new(&clock), StandIn::new(&clock));
+    let settings = Settings { max_per_second: 5, ..Settings::default() };
+    let store = try_open(&through).await.unwrap();
+    let first = Stage::start(store, Arc::clone(&cut_off), Arc::clone(&clock), settings).await;
+    let second = node(open(&database).await, &clock, &others).await;
+    // Some are sent, some have the right to be sent, some wait for their turn, and deadlines come due all the time.
+    let mut raised = Vec::new();
+    for _ in 0..30 {
+        raised.push(first.raise(&tony_then_anna(3)).await);
+    }
+    sent(&cut_off, &clock, raised[0], 1, Duration::from_secs(10)).await;
+    proxy.cut(true);
+    let cut_at = clock.now().since(BEGAN);
+    let refused = first.engine.raise(new_alert(&tony_then_anna(3)), None).await;
+    assert!(refused.is_err(), "what cannot be kept is not accepted");
+    for id in &raised {
+        let is_sent = || cut_off.sent_for(*id).len() + others.sent_for(*id).len() > 0;
+        while !is_sent() {
+            let waited = clock.now().since(BEGAN).saturating_sub(cut_at);
+            assert!(waited < Duration::from_mins(1), "somebody is called, by whichever node");
+            clock.sleep_until(clock.now().plus(Duration::from_millis(100))).await;
+        }
+    }
+    clock.sleep_until(BEGAN.plus(cut_at + Duration::from_secs(20))).await;
+    let last = cut_off.sent().iter().map(|sent| sent.at).max().unwrap();
+    assert!(last <= cut_at + Duration::from_secs(10), "cut off at {cut_at:?}, and sends at {last:?}");
+    proxy.cut(false);
+    first.engine.abandon();
+    second.engine.stop().await;
+}
+
+/// How long so many messages took, from the first to the last, and the most of them within one second.
+async fn pace(stages: &[&Stage], vonage: &StandIn, clock: &SteadyClock, n_alerts: usize) -> (Duration, usize) {
+    let n_before = vonage.sent().len();
+    let plan = tony_then_anna(600);
+    let raising = (0..n_alerts).map(|index| stages[index % stages.len()].raise(&plan));
+    futures_util::future::join_all(raising.collect::<Vec<_>>()).await;
+    while vonage.sent().len() < n_before + n_alerts {
+        clock.sleep_until(clock.now().plus(Duration::from_millis(20))).await;
+    }
+    let times: Vec<Duration> = vonage.sent()[n_before..].iter().map(|sent| sent.at).collect();
+    let within_a_second =
+        |from: &Duration| times.iter().filter(|at| **at >= *from && **at < *from + Duration::from_secs(1)).count();
+    (times[n_alerts - 1].saturating_sub(times[0]), times.iter().map(within_a_second).max().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_share_the_rate_and_take_over_the_share_of_a_dead_one() {
+    let Some(database) = Database::new().await else { return };
+    let clock = clock(1);
+    let vonage = StandIn::new(&clock);
+    let settings = Settings { max_per_second: 10, ..Settings::default() };
+    let start =
+        async || Stage::start(open(&database).await, Arc::clone(&vonage), Arc::clone(&clock), settings.clone()).await;
+    let (first, second) = (start().await, start().await);
+    // Each has heard of the other after its next round.
+    clock.sleep_until(clock.now().plus(Duration::from_millis(2_500))).await;
+    let (took, most) = pace(&[&first, &second], &vonage, &clock, 40).await;
+    assert!(took >= Duration::from_millis(3_500), "40 messages at 10 a second took {took:?}");
+    assert!(most <= 13, "{most} messages within a second, of 10 that are allowed");
+    second.engine.abandon();
+    clock.sleep_until(clock.now().plus(Duration::from_secs(13))).await;
+    let (took, _) = pace(&[&first], &vonage, &clock, 40).await;
+    assert!(took < Duration::from_secs(7), "alone it took {took:?}: half of the rate is not used");
+    first.engine.stop().await;
+}
+
+/// An engine that goes by the database's clock, as the service does.
+async fn by_the_databases_clock(database: &Database, vonage: &Arc<StandIn>) -> Engine {
+    let store = open(database).await;
+    let clock = store.clock();
+    let parts = Parts {
+        store,
+        sender: Arc::<StandIn>::clone(vonage),
+        clock,
+        chance: Arc::new(SystemChance::new()),
+        metrics: Arc::new(Metrics::new()),
+        alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
+        link_secret: [7; 32],
+        settings: Settings::default(),
+    };
+    Engine::start(parts).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jump_of_the_databases_clock_fires_nothing_early_and_holds_nothing_back() {
+    let Some(database) = Database::new().await else { return };
+    let client = database.connect().await;
+    // Whoever asks this database for the time asks a clock that the story can set.
+    let settable = "CREATE SCHEMA faked;
+        CREATE TABLE faked.clock (ahead interval NOT NULL);
+        INSERT INTO faked.clock VALUES ('0');
+        CREATE FUNCTION faked.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+            AS 'SELECT pg_catalog.clock_timestamp() + ahead FROM faked.clock';
+        DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = faked, pg_catalog', current_database()); END $$";
+    client.batch_execute(settable).await.unwrap();
+    let (clock, window) = (clock(1), Duration::from_secs(6));
+    let vonage = StandIn::new(&clock);
+    let nodes = [by_the_databases_clock(&database, &vonage).await, by_the_databases_clock(&database, &vonage).await];
+    // How exactly a jump is measured; the looks at the clock may take half a second.
+    let exactly = Duration::from_millis(250);
+    for (node, ahead) in [(0, "1 hour"), (1, "-1 hour"), (0, "-3599.1 seconds")] {
+        let Raising::Created(alert) = nodes[node].raise(new_alert(&tony_then_anna(6)), None).await.unwrap() else {
+            panic!("no key, no repetition")
+        };
+        let id = alert.id();
+        let tony = sent(&vonage, &clock, id, 1, Duration::from_secs(10)).await;
+        clock.sleep_until(clock.now().plus(Duration::from_secs(2))).await;
+        client.batch_execute(&format!("UPDATE faked.clock SET ahead = '{ahead}'")).await.unwrap();
+        let anna = sent(&vonage, &clock, id, 2, window * 4).await;
+        let waited = anna.saturating_sub(tony);
+        assert!(waited + exactly >= window, "{ahead}: Anna is called after {waited:?}, early");
+        assert!(waited <= window + Duration::from_secs(2) + BUSY, "{ahead}: Anna is called after {waited:?}, late");
+    }
+    for node in nodes {
+        node.stop().await;
+    }
 }

@@ -254,6 +254,29 @@ async fn a_server_that_would_lose_alerts_is_refused_and_tls_is_verified() {
     child.wait().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_replica_is_refused() {
+    let Some(binaries) = server::binaries() else {
+        leave_out("the programs of a PostgreSQL server are not installed, which the test of a replica starts");
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let made = server::as_postgres(directory.path(), &binaries.join("initdb"))
+        .args(["--username=postgres", "--auth=trust", "--no-sync", "--pgdata"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // With this file a server waits for what a primary server tells it, and answers questions meanwhile.
+    std::fs::write(data.join("standby.signal"), "").unwrap();
+    let (mut child, address) = server::start_on(&binaries, directory.path(), &data, &[]);
+    let error = try_open(&format!("{address}/postgres")).await.unwrap_err().to_string();
+    assert!(error.contains("is a read replica; name the primary server"), "{error}");
+    child.stdin.take();
+    child.wait().unwrap();
+}
+
 /// An authority and a server that it vouches for.
 fn make_certificates(directory: &std::path::Path) {
     let script = "set -e
