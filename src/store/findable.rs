@@ -29,6 +29,34 @@ pub(super) fn armed(alert: &Alert) -> Option<Armed> {
     Some(Armed { id: alert.id(), wake_at, sending })
 }
 
+/// What becomes of the alert's hold on its dedup key. Most updates leave it alone, and an index that
+/// is left alone costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyChange {
+    /// Nothing.
+    None,
+    /// It is free for a new alert, but whoever asks for its alerts still finds this one.
+    Spend,
+    /// It is free for a new alert, and leads here no more.
+    Release,
+    /// An exhausted alert was acknowledged after all: it has its key back, unless a newer alert has it.
+    Regain,
+}
+
+impl KeyChange {
+    pub(super) fn between(seen: &Alert, next: &Alert) -> Self {
+        if next.raised.dedup_key.is_none() {
+            return Self::None;
+        }
+        match (open_key(seen), open_key(next), next.status) {
+            (_, _, Status::Resolved) if seen.status != Status::Resolved => Self::Release,
+            (Some(_), None, _) => Self::Spend,
+            (None, Some(_), _) => Self::Regain,
+            (Some(_), Some(_), _) | (None, None, _) => Self::None,
+        }
+    }
+}
+
 /// Since when the alert has been settled without a change, where it is settled.
 pub(super) fn settled_at(alert: &Alert) -> Option<Timestamp> {
     match alert.status {

@@ -4,6 +4,7 @@
 //! seen the newest one, finds alerts by the few keys below, and answers only when what it was asked to
 //! keep is as durable as it can make it. All stores pass the same contract suite (`tests/it/stores.rs`).
 
+mod columns;
 mod findable;
 mod memory;
 mod moving;
@@ -427,5 +428,15 @@ impl Error {
     /// An alert that breaks a promise of the escalation.
     fn broken(id: AlertId, promise: &'static str) -> Self {
         Self::Corrupt { what: format!("alert {id}").into(), source: Arc::new(NotKept::Broken(promise)) }
+    }
+
+    /// An alert that has no stored form. Only a defect of callout can bring it about.
+    fn unwritable_alert(id: AlertId, source: record::Error) -> Self {
+        Self::Corrupt { what: format!("alert {id}").into(), source: Arc::new(source) }
+    }
+
+    /// A webhook that has no stored form. Only a defect of callout can bring it about.
+    fn unwritable_webhook(source: record::Error) -> Self {
+        Self::Corrupt { what: "a webhook".into(), source: Arc::new(source) }
     }
 }

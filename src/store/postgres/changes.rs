@@ -12,12 +12,13 @@ use crate::callback::{self, NewDelivery, Subscriptions};
 use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Status};
 use crate::id::{AlertId, AttemptNumber, ProviderId};
+use crate::store::findable::KeyChange;
 use crate::store::record::StoredPlan;
 use crate::store::{Claim, Error, StatusFilter, findable, record};
 use crate::timestamp::Timestamp;
 
 use super::asking::{Database, Values};
-use super::fault::{Fault, unwritable};
+use super::fault::Fault;
 use super::outbox::Told;
 use super::rows::{outcome_word, signed, status_word, uuid};
 use super::statements;
@@ -39,33 +40,6 @@ enum Kind {
     Update { seen_version: u64, key: KeyChange },
 }
 
-/// What becomes of the alert's hold on its dedup key, as the statement counts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyChange {
-    /// Nothing.
-    None,
-    /// It is free for a new alert, but whoever asks for its alerts still finds this one.
-    Spend,
-    /// It is free for a new alert, and leads here no more.
-    Release,
-    /// An exhausted alert was acknowledged after all: it has its key back, unless a newer alert has it.
-    Regain,
-}
-
-impl KeyChange {
-    fn between(seen: &Alert, next: &Alert) -> Self {
-        if next.raised.dedup_key.is_none() {
-            return Self::None;
-        }
-        match (findable::open_key(seen), findable::open_key(next), next.status) {
-            (_, _, Status::Resolved) if seen.status != Status::Resolved => Self::Release,
-            (Some(_), None, _) => Self::Spend,
-            (None, Some(_), _) => Self::Regain,
-            (Some(_), Some(_), _) | (None, None, _) => Self::None,
-        }
-    }
-}
-
 /// What changes have to do with: those with a name in common are not committed together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Name {
@@ -83,7 +57,7 @@ impl Change {
         claim: Option<Claim>,
         subscriptions: &Subscriptions,
     ) -> Result<Self, Error> {
-        let raised = record::write_raised(&alert.raised).map_err(|error| unwritable(alert.id(), error))?;
+        let raised = record::write_raised(&alert.raised).map_err(|error| Error::unwritable_alert(alert.id(), error))?;
         Self::prepare(None, alert, Kind::Insert { raised, plan }, claim, subscriptions)
     }
 
@@ -106,7 +80,7 @@ impl Change {
         claim: Option<Claim>,
         subscriptions: &Subscriptions,
     ) -> Result<Self, Error> {
-        let record = record::write_state(&alert).map_err(|error| unwritable(alert.id(), error))?;
+        let record = record::write_state(&alert).map_err(|error| Error::unwritable_alert(alert.id(), error))?;
         let messages = findable::new_messages(seen, &alert);
         let messages = messages.into_iter().map(|(id, number)| (id.clone(), number)).collect();
         let owned = |places: Vec<(Channel, &Address)>| {

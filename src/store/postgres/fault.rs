@@ -6,7 +6,7 @@ use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
 
 use crate::id::AlertId;
-use crate::store::{Error, NotKept, record};
+use crate::store::{Error, NotKept};
 
 /// Something went wrong while the database was asked.
 #[derive(Debug)]
@@ -174,16 +174,6 @@ fn reach_of_code(code: &SqlState) -> Reach {
         Some("53" | "58" | "28" | "3D") => Reach::Batch,
         Some(_) | None => Reach::Command,
     }
-}
-
-/// An alert that cannot be written. Only a defect of callout can bring it about.
-pub(super) fn unwritable(id: AlertId, source: record::Error) -> Error {
-    Error::Corrupt { what: format!("alert {id}").into(), source: Arc::new(source) }
-}
-
-/// A webhook that cannot be written. Only a defect of callout can bring it about.
-pub(super) fn unwritable_webhook(source: record::Error) -> Error {
-    Error::Corrupt { what: "a webhook".into(), source: Arc::new(source) }
 }
 
 #[cfg(test)]

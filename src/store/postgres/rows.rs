@@ -8,8 +8,11 @@ use uuid::Uuid;
 
 use crate::escalation::{Alert, Plan};
 use crate::id::{AlertId, AlertNumber};
-use crate::store::{Armed, Outcome, Replay, StatusFilter, Stored, record};
+use crate::store::{Armed, Replay, Stored, record};
 use crate::timestamp::Timestamp;
+
+use crate::store::columns::outcome;
+pub(super) use crate::store::columns::{outcome_word, signed, status_word, unsigned};
 
 use super::asking::Database;
 use super::fault::Fault;
@@ -98,34 +101,4 @@ pub(super) fn value<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T,
 
 pub(super) fn uuid(id: AlertId) -> Uuid {
     Uuid::from_u128(id.to_bits())
-}
-
-/// A count as PostgreSQL keeps it. Nothing that is counted here comes near the limit.
-pub(super) fn signed(count: impl TryInto<i64>) -> i64 {
-    count.try_into().unwrap_or(i64::MAX)
-}
-
-pub(super) fn unsigned(count: i64) -> Option<u64> {
-    u64::try_from(count).ok()
-}
-
-pub(super) const fn status_word(status: StatusFilter) -> &'static str {
-    match status {
-        StatusFilter::Escalating => "escalating",
-        StatusFilter::Acknowledged => "acknowledged",
-        StatusFilter::Exhausted => "exhausted",
-        StatusFilter::Resolved => "resolved",
-    }
-}
-
-pub(super) const fn outcome_word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Created => "created",
-        Outcome::Repeated => "repeated",
-        Outcome::Changed => "changed",
-    }
-}
-
-fn outcome(word: &str) -> Option<Outcome> {
-    [Outcome::Created, Outcome::Repeated, Outcome::Changed].into_iter().find(|outcome| outcome_word(*outcome) == word)
 }

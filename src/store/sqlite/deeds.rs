@@ -12,10 +12,11 @@ use crate::callback::{self, NewDelivery, Subscriptions};
 use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Status};
 use crate::id::{AttemptNumber, ProviderId};
+use crate::store::findable::KeyChange;
 use crate::store::{Claim, Error, Insert, StatusFilter, Stored, Update, findable, record};
 use crate::timestamp::Timestamp;
 
-use super::fault::{Fault, unwritable};
+use super::fault::Fault;
 use super::outbox;
 use super::plans::PlanRow;
 use super::rows;
@@ -39,7 +40,7 @@ impl Version {
         claim: Option<Claim>,
         subscriptions: &Subscriptions,
     ) -> Result<Self, Error> {
-        let record = record::write_state(&alert).map_err(|error| unwritable(alert.id(), error))?;
+        let record = record::write_state(&alert).map_err(|error| Error::unwritable_alert(alert.id(), error))?;
         let number = rows::signed(alert.raised.number.0).to_be_bytes();
         let record = seal(&record, &[&number, &rows::id_bytes(alert.id())]);
         let messages = findable::new_messages(seen, &alert).into_iter().map(|(id, number)| (id.clone(), number));
@@ -165,8 +166,8 @@ impl InsertAlert {
                     return Ok(*row);
                 }
                 let alert = &self.version.alert;
-                written =
-                    record::write_plan(alert.plan()).map_err(|error| Fault::Corrupt(unwritable(alert.id(), error)))?;
+                written = record::write_plan(alert.plan())
+                    .map_err(|error| Fault::Corrupt(Error::unwritable_alert(alert.id(), error)))?;
                 &written
             }
             PlanRow::Unknown(plan) => plan,
@@ -185,34 +186,6 @@ pub(super) struct UpdateAlert {
     pub(super) version: Version,
     pub(super) seen_version: u64,
     pub(super) key: KeyChange,
-}
-
-/// What becomes of the alert's hold on its dedup key. Most updates leave it alone, and an index that
-/// is left alone costs nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KeyChange {
-    /// Nothing.
-    None,
-    /// It is free for a new alert, but whoever asks for its alerts still finds this one.
-    Spend,
-    /// It is free for a new alert, and leads here no more.
-    Release,
-    /// An exhausted alert was acknowledged after all: it has its key back, unless a newer alert has it.
-    Regain,
-}
-
-impl KeyChange {
-    pub(super) fn between(seen: &Alert, next: &Alert) -> Self {
-        if next.raised.dedup_key.is_none() {
-            return Self::None;
-        }
-        match (findable::open_key(seen), findable::open_key(next), next.status) {
-            (_, _, Status::Resolved) if seen.status != Status::Resolved => Self::Release,
-            (Some(_), None, _) => Self::Spend,
-            (None, Some(_), _) => Self::Regain,
-            (Some(_), Some(_), _) | (None, None, _) => Self::None,
-        }
-    }
 }
 
 impl Deed for UpdateAlert {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::ErrorCode;
 
 use crate::id::AlertId;
-use crate::store::{Error, NotKept, record};
+use crate::store::{Error, NotKept};
 
 /// Something went wrong while the database was asked.
 #[derive(Debug)]
@@ -107,16 +107,6 @@ pub(super) fn reach_of_failed_sync(error: &rusqlite::Error) -> Reach {
         Some(ErrorCode::DiskFull) => Reach::Room,
         Some(_) | None => Reach::Batch,
     }
-}
-
-/// An alert that cannot be written. Only a defect of callout can bring it about.
-pub(super) fn unwritable(id: AlertId, source: record::Error) -> Error {
-    Error::Corrupt { what: format!("alert {id}").into(), source: Arc::new(source) }
-}
-
-/// A webhook that cannot be written. Only a defect of callout can bring it about.
-pub(super) fn unwritable_webhook(source: record::Error) -> Error {
-    Error::Corrupt { what: "a webhook".into(), source: Arc::new(source) }
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ use crate::incoming::Incoming;
 use crate::metrics::StoreMeter;
 use crate::timestamp::Timestamp;
 
+use super::findable::KeyChange;
 use super::{
     Armed, Claim, ClaimKey, CopyError, Disk, Error, Insert, Outbox, PARKED_MAX, Page, Replay, StatusFilter, Store,
     Stored, Update, record,
@@ -52,7 +53,7 @@ pub(in crate::store) use moving::{Part, Source};
 pub use opening::OpenError;
 
 use checkpoint::Checkpointer;
-use deeds::{InsertAlert, KeepSecret, KeyChange, Park, Probe, Tidy, Unpark, UpdateAlert, Version};
+use deeds::{InsertAlert, KeepSecret, Park, Probe, Tidy, Unpark, UpdateAlert, Version};
 use fault::Refusal;
 use forgetting::{Forget, ForgetPlans, WatchPlans};
 use opening::Ownership;
@@ -143,7 +144,7 @@ impl Store for SqliteStore {
     async fn insert(&self, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Insert, Error> {
         self.refuse_when_full()?;
         self.last_number.fetch_max(alert.raised.number.0, Ordering::Relaxed);
-        let unwritable = |error| fault::unwritable(alert.id(), error);
+        let unwritable = |error| Error::unwritable_alert(alert.id(), error);
         let raised = record::write_raised(&alert.raised).map_err(unwritable)?;
         let plan = self.shared.plans.row_of(alert.plan()).map_err(unwritable)?;
         let version = Version::prepare(None, alert, claim, &self.subscriptions.load())?;
@@ -224,7 +225,7 @@ impl Store for SqliteStore {
     }
 
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
-        let record = record::write_incoming(incoming).map_err(fault::unwritable_webhook)?;
+        let record = record::write_incoming(incoming).map_err(Error::unwritable_webhook)?;
         let record = sealed::seal(&record, &[id.as_str().as_bytes()]);
         self.ask(Park { id: id.clone(), record, at: now, parked_max: self.parked_max }).await
     }

@@ -11,8 +11,11 @@ use crate::escalation::{Alert, Plan};
 use crate::hash::sha256;
 use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use crate::incoming::Incoming;
-use crate::store::{Armed, ClaimKey, Outcome, Page, Replay, StatusFilter, Stored, record};
+use crate::store::{Armed, ClaimKey, Page, Replay, StatusFilter, Stored, record};
 use crate::timestamp::Timestamp;
+
+use crate::store::columns::outcome;
+pub(super) use crate::store::columns::{outcome_word, signed, status_word, unsigned};
 
 use super::fault::Fault;
 use super::plans::Plans;
@@ -292,36 +295,6 @@ fn alert_id(row: &Row<'_>) -> rusqlite::Result<AlertId> {
 
 pub(super) fn id_bytes(id: AlertId) -> [u8; 16] {
     id.to_bits().to_be_bytes()
-}
-
-/// A count as SQLite keeps it. Nothing that is counted here comes near the limit.
-pub(super) fn signed(count: impl TryInto<i64>) -> i64 {
-    count.try_into().unwrap_or(i64::MAX)
-}
-
-pub(super) fn unsigned(count: i64) -> Option<u64> {
-    u64::try_from(count).ok()
-}
-
-pub(super) const fn status_word(status: StatusFilter) -> &'static str {
-    match status {
-        StatusFilter::Escalating => "escalating",
-        StatusFilter::Acknowledged => "acknowledged",
-        StatusFilter::Exhausted => "exhausted",
-        StatusFilter::Resolved => "resolved",
-    }
-}
-
-pub(super) const fn outcome_word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Created => "created",
-        Outcome::Repeated => "repeated",
-        Outcome::Changed => "changed",
-    }
-}
-
-fn outcome(word: &str) -> Option<Outcome> {
-    [Outcome::Created, Outcome::Repeated, Outcome::Changed].into_iter().find(|outcome| outcome_word(*outcome) == word)
 }
 
 #[cfg(test)]
