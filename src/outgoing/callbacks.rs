@@ -59,7 +59,8 @@ const FORGET_PAGE: usize = 500;
 const SETTLE_TRIES_MAX: usize = 10;
 const SETTLE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long a delivery belongs to the node that took it: longer than a try can take.
-const LEASE: Duration = Duration::from_secs(CALLBACK_TIMEOUT.as_secs() * 2);
+const LEASE: Duration = Duration::from_secs(30);
+const _: () = assert!(LEASE.as_secs() >= CALLBACK_TIMEOUT.as_secs() * 2, "a try and writing down what came of it");
 
 /// An endpoint as the configuration has it.
 #[derive(Debug)]
