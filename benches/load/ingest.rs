@@ -128,7 +128,8 @@ pub(crate) async fn post(wishes: &Wishes) {
         ("POST /alerts, sends held by the pace", "commit", false),
     ] {
         heading(title);
-        for n_connections in [1, 16, 64, 256] {
+        let usual = [1, 16, 64, 256];
+        for n_connections in wishes.n_connections.map_or(usual.to_vec(), |only| vec![only]) {
             let (provider, address) = Provider::start().await;
             let max_per_second = u32::from(!sends);
             let callout =

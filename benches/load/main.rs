@@ -1,4 +1,5 @@
-//! What callout costs and how quick it is: `cargo bench --bench load -- [NAME…] [--rounds N] [--seconds N] [--live N]`.
+//! What callout costs and how quick it is: `cargo bench --bench load -- [NAME…] [--rounds N] [--seconds N]
+//! [--connections N] [--live N] [--store URL]`.
 //!
 //! Each figure stands beside the [`floor`]'s, the least program that answers the same requests, measured in
 //! short rounds in turn with it, in the same run on the same machine. Figures move with the disk and with
@@ -37,6 +38,10 @@ mod wire;
 
 use std::time::Duration;
 
+/// The floor allocates as callout does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What can be asked for, in the order in which it is measured, and whether it is when nobody names anything.
 const ALL: [(&str, bool); 9] = [
     ("start", true),
@@ -59,6 +64,8 @@ struct Wishes {
     round: Duration,
     /// How many rounds each comparison has.
     n_rounds: usize,
+    /// The only number of connections of a closed loop, if it is not to be several.
+    n_connections: Option<usize>,
     /// Where alerts are kept, if it is not in SQLite.
     store: Option<String>,
 }
@@ -97,8 +104,14 @@ fn main() {
 }
 
 fn read(arguments: &[String]) -> Wishes {
-    let mut wishes =
-        Wishes { names: Vec::new(), n_live: 100_000, round: Duration::from_secs(1), n_rounds: 5, store: None };
+    let mut wishes = Wishes {
+        names: Vec::new(),
+        n_live: 100_000,
+        round: Duration::from_secs(1),
+        n_rounds: 5,
+        n_connections: None,
+        store: None,
+    };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let mut next = || words.next().expect("a value follows");
@@ -106,6 +119,7 @@ fn read(arguments: &[String]) -> Wishes {
             "--live" => wishes.n_live = next().parse().expect("a number"),
             "--seconds" => wishes.round = Duration::from_secs(next().parse().expect("a number")),
             "--rounds" => wishes.n_rounds = next().parse().expect("a number"),
+            "--connections" => wishes.n_connections = Some(next().parse().expect("a number")),
             "--store" => wishes.store = Some(next().clone()),
             name => wishes.names.push(name.to_owned()),
         }

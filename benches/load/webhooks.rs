@@ -59,10 +59,12 @@ pub(crate) async fn webhooks(wishes: &Wishes) {
         let (provider, address) = Provider::start().await;
         let callout = Contender::callout(&Setup { store: wishes.store.clone(), ..Setup::new(address) });
         let floor = Contender::floor("commit", address);
-        let n = PER_ROUND.iter().map(|(_, n_webhooks)| n_webhooks * wishes.n_rounds).sum();
+        let is_wanted = |(n, _): &&(usize, usize)| wishes.n_connections.is_none_or(|only| only == *n);
+        let wanted = || PER_ROUND.iter().filter(is_wanted).copied();
+        let n = wanted().map(|(_, n_webhooks)| n_webhooks * wishes.n_rounds).sum();
         let (ours, theirs) = (filled(&callout, &provider, n).await, filled(&floor, &provider, n).await);
         let (mut ours, mut theirs) = (ours.as_slice(), theirs.as_slice());
-        for (n_connections, n_webhooks) in PER_ROUND {
+        for (n_connections, n_webhooks) in wanted() {
             let [mut per_second, mut middle, mut late, mut micros_of_cpu] = [(); 4].map(|()| Pairs::default());
             for _ in 0..wishes.n_rounds {
                 let mut measured = Vec::new();
