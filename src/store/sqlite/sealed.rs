@@ -6,7 +6,7 @@
 //! has no second line. A migration that
 //! looks into a record must leave that line out. Records without a seal are from before there were any, and are taken as they are.
 
-use crate::hash::{hex, sha256};
+use crate::hash::{hex, sha256_of};
 
 /// The digits of a seal, four bits each. It is against accidents, not against forgers.
 const SEAL_DIGITS: usize = 16;
@@ -18,7 +18,12 @@ pub(super) struct Damaged;
 
 /// Puts the seal behind a record that belongs to `place`.
 pub(super) fn seal(record: &str, place: &[&[u8]]) -> String {
-    format!("{record}\n{}", seal_of(record, place))
+    let seal = seal_of(record, place);
+    let mut sealed = String::with_capacity(record.len() + 1 + seal.len());
+    sealed.push_str(record);
+    sealed.push('\n');
+    sealed.push_str(&seal);
+    sealed
 }
 
 /// The record, if it is what was written at `place`.
@@ -31,9 +36,7 @@ pub(super) fn unseal<'a>(sealed: &'a str, place: &[&[u8]]) -> Result<&'a str, Da
 }
 
 fn seal_of(record: &str, place: &[&[u8]]) -> String {
-    let mut sealed = place.concat();
-    sealed.extend_from_slice(record.as_bytes());
-    let mut seal = hex(&sha256(&sealed));
+    let mut seal = hex(&sha256_of(place.iter().copied().chain([record.as_bytes()])));
     seal.truncate(SEAL_DIGITS);
     seal
 }
