@@ -146,7 +146,7 @@ impl Store for SqliteStore {
         self.last_number.fetch_max(alert.raised.number.0, Ordering::Relaxed);
         let unwritable = |error| Error::unwritable_alert(alert.id(), error);
         let raised = record::write_raised(&alert.raised).map_err(unwritable)?;
-        let plan = self.shared.plans.row_of(alert.plan()).map_err(unwritable)?;
+        let plan = self.shared.plans.row_of(&alert.raised.plan).map_err(unwritable)?;
         let version = Version::prepare(None, alert, claim, &self.subscriptions.load())?;
         let (insert, _plan) = self.ask(InsertAlert { version, raised, plan }).await?;
         Ok(insert)

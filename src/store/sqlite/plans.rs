@@ -20,6 +20,24 @@ pub(super) struct Plans {
 struct Known {
     by_row: HashMap<i64, Arc<Plan>>,
     rows: HashMap<Arc<Plan>, i64>,
+    /// The same rows by where plans stand in memory: those of the configuration stand in one place, and to look
+    /// through a plan takes longer than all else that is done with it. Each is held, so that no other plan comes
+    /// to stand in its place.
+    by_place: HashMap<usize, (Arc<Plan>, i64)>,
+}
+
+impl Known {
+    fn row_of(&self, plan: &Arc<Plan>) -> Option<i64> {
+        self.row_at(plan).or_else(|| self.rows.get(plan).copied())
+    }
+
+    fn row_at(&self, plan: &Arc<Plan>) -> Option<i64> {
+        self.by_place.get(&place(plan)).map(|(_, row)| *row)
+    }
+}
+
+fn place(plan: &Arc<Plan>) -> usize {
+    Arc::as_ptr(plan).addr()
 }
 
 /// Where the plan of a new alert stands.
@@ -33,9 +51,9 @@ pub(super) enum PlanRow {
 
 impl Plans {
     /// Where this plan stands.
-    pub(super) fn row_of(&self, plan: &Plan) -> Result<PlanRow, record::Error> {
-        if let Some(row) = self.known().rows.get(plan) {
-            return Ok(PlanRow::Known(*row));
+    pub(super) fn row_of(&self, plan: &Arc<Plan>) -> Result<PlanRow, record::Error> {
+        if let Some(row) = self.known().row_of(plan) {
+            return Ok(PlanRow::Known(row));
         }
         record::write_plan(plan).map(PlanRow::Unknown)
     }
@@ -48,9 +66,15 @@ impl Plans {
     /// Keeps at hand what certainly stands in this row, and returns the one that all alerts share.
     pub(super) fn learn(&self, row: i64, plan: Arc<Plan>) -> Arc<Plan> {
         let mut known = self.known();
-        if known.by_row.len() >= PLANS_MAX {
+        if let Some(shared) = known.by_row.get(&row)
+            && known.row_at(&plan) == Some(row)
+        {
+            return Arc::clone(shared);
+        }
+        if known.by_row.len() >= PLANS_MAX || known.by_place.len() >= PLANS_MAX {
             *known = Known::default();
         }
+        known.by_place.insert(place(&plan), (Arc::clone(&plan), row));
         let shared = Arc::clone(known.by_row.entry(row).or_insert(plan));
         known.rows.insert(Arc::clone(&shared), row);
         shared
@@ -84,6 +108,7 @@ mod tests {
         let plans = Plans::default();
         let first = plans.learn(1, plan("Tony"));
         assert!(Arc::ptr_eq(&first, &plans.learn(1, plan("Tony"))));
+        assert!(matches!(plans.row_of(&first), Ok(PlanRow::Known(1))));
         assert!(matches!(plans.row_of(&plan("Tony")), Ok(PlanRow::Known(1))));
         assert!(matches!(plans.row_of(&plan("Anna")), Ok(PlanRow::Unknown(_))));
     }
