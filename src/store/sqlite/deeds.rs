@@ -288,6 +288,10 @@ impl Deed for Park {
         books.n_parked = Some((n_before + 1).saturating_sub(n_forgotten));
         Ok(())
     }
+
+    fn committed((): &(), shared: &Shared) {
+        shared.parked();
+    }
 }
 
 /// Forgets the webhooks kept under an id.

@@ -93,6 +93,9 @@ impl SqliteStore {
         let newest = rows::newest_number(&connection).map_err(|fault| opening::unreadable(path, fault))?;
         ownership.mark(opening::Left::Open)?;
         let shared = Arc::new(Shared::new(Room::beside(path)));
+        if !rows::is_any_parked(&connection).map_err(|fault| opening::unreadable(path, fault))? {
+            shared.nothing_parked();
+        }
         if unseen == opening::Unseen::Everything {
             look_through(opening::open_reader(path)?, Arc::clone(&shared))?;
         }
@@ -231,6 +234,10 @@ impl Store for SqliteStore {
     }
 
     async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error> {
+        self.shared.check()?;
+        if !self.shared.has_parked() {
+            return Ok(Vec::new());
+        }
         let id = id.clone();
         self.readers.read(move |connection, _| rows::parked(connection, &id)).await
     }

@@ -280,6 +280,10 @@ pub(super) fn parked(connection: &Connection, id: &ProviderId) -> Result<Vec<Inc
     Ok(webhooks)
 }
 
+pub(super) fn is_any_parked(connection: &Connection) -> Result<bool, Fault> {
+    Ok(connection.prepare_cached("SELECT 1 FROM parked")?.exists([])?)
+}
+
 pub(super) fn parked_and_known(connection: &Connection, limit: usize) -> Result<Vec<ProviderId>, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT DISTINCT p.id FROM parked p WHERE EXISTS (SELECT 1 FROM messages m WHERE m.id = p.id) LIMIT ?1",

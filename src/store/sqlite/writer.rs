@@ -10,7 +10,7 @@
 //! disk; the store refuses everything from then on.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) plans: Plans,
     pub(super) room: Room,
     pub(super) meter: StoreMeter,
+    /// Whether a webhook may be parked. Seldom one is, and every send asks for its own when it was accepted.
+    has_parked: AtomicBool,
     /// Set once the disk has failed.
     failed: OnceLock<Refusal>,
     has_failed: CancellationToken,
@@ -67,10 +69,26 @@ impl Shared {
             plans: Plans::default(),
             room,
             meter: StoreMeter::new(),
+            has_parked: AtomicBool::new(true),
             failed: OnceLock::new(),
             has_failed: CancellationToken::new(),
             n_copying: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether a webhook may be parked; whoever was told that one is kept has made this true.
+    pub(super) fn has_parked(&self) -> bool {
+        self.has_parked.load(Ordering::Acquire)
+    }
+
+    /// A webhook was parked.
+    pub(super) fn parked(&self) {
+        self.has_parked.store(true, Ordering::Release);
+    }
+
+    /// Nothing is parked. Only the writer says so, of what it has committed.
+    pub(super) fn nothing_parked(&self) {
+        self.has_parked.store(false, Ordering::Release);
     }
 
     /// A copy is being made until what is returned is dropped.
@@ -359,6 +377,10 @@ impl Desk {
             return Err((Fault::from(error).into(), reach));
         }
         self.n_parked = n_parked;
+        if n_parked == Some(0) {
+            // Before those of this batch are made known and answered, so that none is overlooked.
+            self.shared.nothing_parked();
+        }
         Ok(())
     }
 
