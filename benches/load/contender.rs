@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
+use crate::provider::Message;
 use crate::wire::Wire;
 
 pub(crate) const API_KEY: &str = "bench-key-0123456789abcdef0123456789abcdef";
@@ -151,11 +152,11 @@ impl Contender {
             .into_bytes()
     }
 
-    /// A status webhook and its token. `reference` is callout's name for the attempt, or the floor's row.
-    pub(crate) fn status(reference: &str, status: &str) -> (Vec<u8>, String) {
+    /// A status webhook and its token.
+    pub(crate) fn status(message: &Message, status: &str) -> (Vec<u8>, String) {
         let body = json!({
-            "message_uuid": random_uuid(), "to": "6542087712345678", "from": "108450971234567",
-            "channel": "messenger", "timestamp": "2026-01-01T00:00:00Z", "status": status, "client_ref": reference,
+            "message_uuid": message.uuid, "to": "6542087712345678", "from": "108450971234567",
+            "channel": "messenger", "timestamp": "2026-01-01T00:00:00Z", "status": status, "client_ref": message.reference,
         });
         let body = body.to_string().into_bytes();
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
@@ -257,7 +258,7 @@ fn start_callout(folder: &Path, watcher: &[&str]) -> (Child, SocketAddr) {
     (child, address)
 }
 
-fn random_uuid() -> String {
+pub(crate) fn random_uuid() -> String {
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random).expect("random bytes");
     uuid::Builder::from_random_bytes(random).into_uuid().to_string()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::contender::{Contender, Setup};
 use crate::figures::{heading, mebibytes, row};
 use crate::ingest::{numbers_from, post_for, settle};
-use crate::provider::Provider;
+use crate::provider::{Message, Provider};
 use crate::webhooks::webhook_loop;
 
 const MINUTES: u32 = 10;
@@ -22,8 +22,8 @@ pub(crate) async fn hold() {
         let mut posts = post_for(&callout, CONNECTIONS, &numbers, POSTING).await;
         provider.until(posts.n).await;
         settle().await;
-        let references: Vec<String> = provider.take().into_iter().map(|call| call.reference.into()).collect();
-        let mut reads = webhook_loop(&callout, &references, CONNECTIONS, "read").await;
+        let messages: Vec<Message> = provider.take().into_iter().map(|call| call.message).collect();
+        let mut reads = webhook_loop(&callout, &messages, CONNECTIONS, "read").await;
         row(&format!("minute {minute}: posts"), &format!("{:.0} /s, {}", posts.per_second, posts.answers.line()));
         row("  reads", &format!("{:.0} /s, {}", reads.per_second, reads.answers.line()));
         let (memory, files) = (mebibytes(callout.memory()), mebibytes(callout.file_bytes()));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::contender::{Contender, Setup};
 use crate::figures::{heading, row};
 use crate::ingest::fill;
-use crate::provider::Provider;
+use crate::provider::{Message, Provider};
 use crate::webhooks::webhook_loop;
 
 /// The longer and the shorter run, in alerts.
@@ -44,9 +44,9 @@ async fn counted(n_alerts: u64, n_webhooks: u64) -> u64 {
     let watcher = ["valgrind", "--tool=callgrind", "--quiet", &out_file];
     let mut callout = Contender::callout_within(&Setup::new(address), &watcher);
     fill(&callout, &provider, 1, n_alerts).await;
-    let references: Vec<String> = provider.take().into_iter().map(|call| call.reference.into()).collect();
+    let messages: Vec<Message> = provider.take().into_iter().map(|call| call.message).collect();
     if n_webhooks > 0 {
-        webhook_loop(&callout, &references, 1, "delivered").await;
+        webhook_loop(&callout, &messages, 1, "delivered").await;
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     callout.end();

@@ -9,7 +9,8 @@ use crate::Wishes;
 use crate::contender::{API_KEY, Contender, Setup};
 use crate::figures::{Pairs, Sample, heading, row};
 use crate::ingest::settle;
-use crate::provider::{Call, Provider};
+use crate::provider::{Call, Message, Provider};
+use crate::webhooks::of_row;
 use crate::wire::Wire;
 
 /// Enough connections that none is waited for.
@@ -83,17 +84,16 @@ impl Stage {
         self.provider.until(PER_ROUND).await;
         settle().await;
         let calls: HashMap<u64, Call> = self.provider.take().into_iter().map(|call| (call.number, call)).collect();
-        let mut references = Vec::new();
+        let mut messages = Vec::new();
         for (number, (began, took)) in (first..).zip(posts) {
             let call = &calls[&number];
             round.answered.add(took);
             round.first.add(call.at.saturating_duration_since(began));
-            references.push(if self.to.is_callout { call.reference.to_string() } else { number.to_string() });
+            messages.push(if self.to.is_callout { call.message.clone() } else { of_row(number) });
         }
-        let (rejected, read) = references.split_at(references.len() / 2);
-        let webhooks = |references: &[String], status| {
-            references.iter().map(|reference| Contender::status(reference, status)).collect()
-        };
+        let (rejected, read) = messages.split_at(messages.len() / 2);
+        let webhooks =
+            |messages: &[Message], status| messages.iter().map(|message| Contender::status(message, status)).collect();
         let asked = paced(&self.to, per_second, "/webhooks/status", 200, webhooks(rejected, "rejected")).await;
         self.provider.until(rejected.len() as u64).await;
         // Requests of one kind follow each other in the order of what brought them about, one for each.

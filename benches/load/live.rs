@@ -5,7 +5,7 @@ use crate::Wishes;
 use crate::contender::{Contender, Setup};
 use crate::figures::{Pairs, Sample, heading, mebibytes, row};
 use crate::ingest::{Numbers, fill, numbers_from, post_for, settle};
-use crate::provider::Provider;
+use crate::provider::{Message, Provider};
 use crate::start::WATCHED;
 use crate::{timers, webhooks};
 
@@ -23,8 +23,8 @@ struct Stage {
     to: Contender,
     provider: Provider,
     numbers: Numbers,
-    /// What the attempts of its oldest alerts are called.
-    oldest: Vec<String>,
+    /// The messages of its oldest alerts.
+    oldest: Vec<Message>,
 }
 
 impl Stage {
@@ -38,7 +38,7 @@ impl Stage {
             fill(&to, &provider, first, n).await;
             let calls = provider.take();
             if oldest.is_empty() {
-                oldest = calls.into_iter().map(|call| call.reference.into()).collect();
+                oldest = calls.into_iter().map(|call| call.message).collect();
             }
             first += n;
         }

@@ -17,14 +17,22 @@ pub(crate) const MARK: &str = "bench-";
 /// How long the end of what was begun is awaited.
 const DRAINED_WITHIN: Duration = Duration::from_mins(5);
 
+/// What the webhooks about a message say.
+#[derive(Clone)]
+pub(crate) struct Message {
+    /// Callout's own name for the attempt, or the floor's row.
+    pub(crate) reference: Box<str>,
+    /// What the provider calls it.
+    pub(crate) uuid: Box<str>,
+}
+
 /// One request.
 #[derive(Clone)]
 pub(crate) struct Call {
     /// The number of the alert, as the generator counts them.
     pub(crate) number: u64,
     pub(crate) at: Instant,
-    /// What the webhooks about it say: callout's own name for the attempt.
-    pub(crate) reference: Box<str>,
+    pub(crate) message: Message,
 }
 
 #[derive(Clone, Default)]
@@ -75,7 +83,8 @@ async fn accept(State(provider): State<Provider>, body: Bytes) -> impl IntoRespo
     let reference = text.split_once(r#""client_ref":""#).and_then(|(_, rest)| Some(rest.split_once('"')?.0));
     let mut calls = provider.calls();
     let message_uuid = format!("aaaaaaaa-bbbb-4ccc-8ddd-{:012x}", uuid(calls.len(), at));
-    calls.push(Call { number, at, reference: reference.unwrap_or_default().into() });
+    let message = Message { reference: reference.unwrap_or_default().into(), uuid: message_uuid.as_str().into() };
+    calls.push(Call { number, at, message });
     drop(calls);
     let answer = format!(r#"{{"message_uuid":"{message_uuid}"}}"#);
     (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer)

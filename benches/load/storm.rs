@@ -90,7 +90,7 @@ async fn read_messages(address: std::net::SocketAddr, provider: Provider, began:
             if *n_messages == 1 && call.number.is_multiple_of(10) {
                 continue;
             }
-            let (body, token) = Contender::status(&call.reference, "read");
+            let (body, token) = Contender::status(&call.message, "read");
             let answer = wire.post("/webhooks/status", &token, &body).await.expect("it answers");
             assert_eq!(answer.status, 200);
             n_read += 1;

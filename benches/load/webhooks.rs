@@ -5,18 +5,18 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use crate::Wishes;
-use crate::contender::{Contender, Setup};
+use crate::contender::{Contender, Setup, random_uuid};
 use crate::figures::{Pairs, Sample, heading};
 use crate::ingest::{Round, fill};
-use crate::provider::Provider;
+use crate::provider::{Message, Provider};
 use crate::wire::Wire;
 
 /// Webhooks in one round for each connection, so that a round takes about a second.
 const PER_ROUND: [(usize, usize); 3] = [(1, 1_000), (16, 4_000), (64, 6_000)];
 
-/// A webhook of each alert: what the attempt is called, and the status.
-pub(crate) async fn webhook_loop(to: &Contender, references: &[String], n_connections: usize, status: &str) -> Round {
-    let signed: Vec<_> = references.iter().map(|reference| Contender::status(reference, status)).collect();
+/// A webhook of each message.
+pub(crate) async fn webhook_loop(to: &Contender, messages: &[Message], n_connections: usize, status: &str) -> Round {
+    let signed: Vec<_> = messages.iter().map(|message| Contender::status(message, status)).collect();
     let share = signed.len().div_ceil(n_connections).max(1);
     let begun = Instant::now();
     let mut posting = JoinSet::new();
@@ -42,14 +42,19 @@ pub(crate) async fn webhook_loop(to: &Contender, references: &[String], n_connec
 }
 
 /// Fills a contender with alerts, and returns what webhooks about them say.
-pub(crate) async fn filled(to: &Contender, provider: &Provider, n: usize) -> Vec<String> {
+pub(crate) async fn filled(to: &Contender, provider: &Provider, n: usize) -> Vec<Message> {
     provider.take();
     fill(to, provider, 1, n as u64).await;
     if to.is_callout {
-        provider.take().into_iter().map(|call| call.reference.into()).collect()
+        provider.take().into_iter().map(|call| call.message).collect()
     } else {
-        (1..=n).map(|row| row.to_string()).collect()
+        (1..=n as u64).map(of_row).collect()
     }
+}
+
+/// What the floor knows an alert by.
+pub(crate) fn of_row(row: u64) -> Message {
+    Message { reference: row.to_string().into(), uuid: random_uuid().into() }
 }
 
 /// Signed webhooks, stored and applied.
