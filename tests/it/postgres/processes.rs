@@ -101,3 +101,21 @@ async fn a_send_that_a_killed_process_left_half_done_is_made_again_within_thirty
     assert_eq!(sent.len(), 2, "it is made again once");
     assert_eq!(client_ref(&sent[0]), client_ref(&sent[1]), "as the same attempt");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_stood_still_messages_nobody_again_when_it_goes_on() {
+    let Some(database) = Database::new().await else { return };
+    let vonage = FakeVonage::start().await;
+    let (_folder, [first, second, third]) = three_nodes(&database, &vonage, 4).await;
+    let id = raise(&first).await;
+    until(&second, &id, "Tony is messaged", |alert| alert["attempts"][0]["status"] == "sent").await;
+    first.signal("STOP");
+    until(&second, &id, "Anna is messaged", |alert| alert["attempts"][1]["status"] == "sent").await;
+    third.post(&format!("/alerts/{id}/acknowledge"), &json!({ "by": "Anna" })).await.is(200);
+    first.signal("CONT");
+    // It answers as soon as it goes on, and says what the others did.
+    let alert = until(&first, &id, "it knows", |alert| alert["status"] == "acknowledged").await;
+    let clock = SteadyClock::system();
+    clock.sleep_until(clock.now().plus(Duration::from_secs(3))).await;
+    assert_eq!(vonage.sent().len(), 2, "what it had armed is judged by what is kept: {alert:#}");
+}

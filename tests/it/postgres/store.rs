@@ -7,7 +7,7 @@ use callout::callback::{EndpointId, NewDelivery, Topic};
 use callout::chance::SystemChance;
 use callout::clock::{Clock, SteadyClock};
 use callout::escalation::Event;
-use callout::store::{Error, Insert, PostgresStore, Settled, Store, Update};
+use callout::store::{Error, Insert, LeftBehind, PostgresStore, Settled, Store, Update};
 
 use super::proxy::Proxy;
 use super::server::{self, Database};
@@ -150,6 +150,23 @@ async fn a_node_older_than_the_schema_answers_questions_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_the_version_before_is_brought_up_to_date_while_a_node_works_on_it() {
+    let Some(database) = Database::new().await else { return };
+    let before = open(&database).await;
+    let kept = alert(1);
+    let Insert::Inserted(seen) = before.insert(Arc::clone(&kept), None).await.unwrap() else { panic!("not kept") };
+    let back = "DROP TABLE callout.deliveries; UPDATE callout.installation SET schema = 1, writers_from = 1";
+    database.connect().await.batch_execute(back).await.unwrap();
+    let newer = open(&database).await;
+    assert_eq!(newer.get(kept.id()).await.unwrap().unwrap().alert, kept);
+    assert_eq!(newer.outbox().unwrap().replay(callout::store::Which::All, at(1)).await.unwrap(), 0);
+    let next = after(&seen.alert, &Event::Repeated, at(1));
+    assert!(matches!(before.update(&seen, next, None).await.unwrap(), Update::Updated(_)), "it goes on");
+    before.close().await;
+    newer.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_callback_belongs_to_one_node_until_its_lease_is_over() {
     let Some(database) = Database::new().await else { return };
     let nodes = futures_util::future::join_all((0..4).map(|_| open(&database))).await;
@@ -213,6 +230,33 @@ async fn an_old_open_snapshot_does_not_slow_changes_down() {
     let (first, last) = times.split_at_mut(300);
     let (first, last) = (median(first), median(last));
     assert!(last <= first * 5 + 10, "{first} ms at first, {last} ms at last");
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_open_snapshot_does_not_slow_the_look_for_what_is_late() {
+    let Some(database) = Database::new().await else { return };
+    let node = open(&database).await;
+    let client = database.connect().await;
+    let running = "INSERT INTO callout.states (id, number, version, status, wake_at, sending, failing, record) \
+        SELECT gen_random_uuid(), n, 1, 'escalating', 0, false, false, '{}' FROM generate_series(1, 500) AS n";
+    client.batch_execute(running).await.unwrap();
+    let looker = database.connect().await;
+    looker.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM callout.states").await.unwrap();
+    // Two hundred deadlines a second for four minutes, none of which can be cleaned up.
+    let fired = "DO $$ BEGIN FOR round IN 1..96 LOOP
+        UPDATE callout.states SET wake_at = round * 2500 + number % 2500; COMMIT; END LOOP; END $$";
+    client.batch_execute(fired).await.unwrap();
+    let clock = SteadyClock::system();
+    let until = callout::timestamp::Timestamp::from_millis(239_000);
+    for from in [180_000, 0] {
+        let after = (callout::timestamp::Timestamp::from_millis(from), callout::id::AlertId::from_bits(0));
+        let looking = LeftBehind { after, sending_until: until, waiting_until: until, limit: 500 };
+        let began = clock.now();
+        assert_eq!(node.left_behind(&looking).await.unwrap(), [], "all of them are further on");
+        let took = clock.now().since(began);
+        assert!(took < std::time::Duration::from_secs(1), "from {from} on it took {took:?}, as long as until the next");
+    }
     node.close().await;
 }
 
