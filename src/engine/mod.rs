@@ -52,7 +52,7 @@ pub use keyed::ALERTS_OF_A_KEY_MAX;
 pub use raise::{NewAlert, Raising};
 pub use receive::Received;
 pub use turns::IN_FLIGHT_MAX;
-pub use vitals::Vitals;
+pub use vitals::{Room, Vitals};
 pub use watching::{ASIDE_MAX, READY_KEPT, Stuck};
 
 use apply::Unsure;
@@ -322,21 +322,6 @@ impl Engine {
         &shared.metrics
     }
 
-    /// Whether the engine can do its work: it is not stopping, and the store can keep something.
-    pub async fn readiness(&self) -> Result<Readiness, Error> {
-        if self.0.stop.is_cancelled() {
-            return Ok(Readiness::Stopping);
-        }
-        self.prove_store().await?;
-        Ok(Readiness::Ready {
-            is_durable: self.0.store.is_durable(),
-            n_failing: self.0.outage.n_failing(),
-            n_quarantined: self.0.watch.n_quarantined(),
-            audited_ago: self.audited_ago(),
-            is_disk_full: self.is_disk_full(),
-        })
-    }
-
     /// Stops beginning anything new, waits for the sends that are on their way, and closes the store.
     /// What could not be finished is taken up by the next start.
     pub async fn stop(&self) {
@@ -369,24 +354,4 @@ impl Engine {
             None => None,
         }
     }
-}
-
-/// Whether the engine can do its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// It can.
-    Ready {
-        /// Whether alerts outlive the process.
-        is_durable: bool,
-        /// How many alerts' sends fail while nothing is accepted.
-        n_failing: usize,
-        /// How many alerts are left alone, because working on them fails again and again.
-        n_quarantined: usize,
-        /// How long ago the open alerts passed an audit; none has since the start if it is not set.
-        audited_ago: Option<Duration>,
-        /// Whether new alerts are refused because the disk is full.
-        is_disk_full: bool,
-    },
-    /// It is stopping.
-    Stopping,
 }

@@ -19,6 +19,7 @@ use crate::store;
 use crate::timestamp::Timestamp;
 
 use super::timers::Wake;
+use super::vitals::Room;
 use super::{Engine, Error};
 use crate::chain::Chain;
 
@@ -33,7 +34,7 @@ const AUDIT_SUSPECTS_MAX: usize = 10_000;
 /// How many late alerts are read at a time.
 const AUDIT_PAGE: usize = 1_000;
 /// After how long without an audit that passed the engine counts as standing still: three were missed.
-const AUDIT_STALE_AFTER: Duration = Duration::from_secs(90);
+pub(super) const AUDIT_STALE_AFTER: Duration = Duration::from_secs(90);
 /// How long something may wait that should happen at once before the engine counts as standing still.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// How long a proof that the store keeps something holds.
@@ -58,7 +59,7 @@ pub(super) struct Watch {
 #[derive(Clone, Copy, Debug, Default)]
 struct Audit {
     passed_at: Option<Timestamp>,
-    is_disk_full: bool,
+    room: Room,
 }
 
 /// What stands still.
@@ -141,7 +142,11 @@ impl Engine {
         match self.0.store.tend().await {
             Ok(None) => {}
             Ok(Some(disk)) => {
-                self.0.watch.audited().is_disk_full = disk.is_full;
+                self.0.watch.audited().room = match (disk.is_full, disk.is_low) {
+                    (true, _) => Room::Full,
+                    (false, true) => Room::Low,
+                    (false, false) => Room::Enough,
+                };
                 self.0.metrics.disk_free(disk.free_bytes);
                 if disk.is_low || disk.is_full {
                     self.0.alarms.raise(Alarm::DiskLow, None, self.now());
@@ -215,8 +220,8 @@ impl Engine {
         self.0.watch.audited().passed_at.map(|passed_at| self.now().since(passed_at))
     }
 
-    pub(super) fn is_disk_full(&self) -> bool {
-        self.0.watch.audited().is_disk_full
+    pub(super) fn room(&self) -> Room {
+        self.0.watch.audited().room
     }
 
     /// Whether everything goes on: wake-ups are brought, turns handed out, commits made, and the open alerts

@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::engine::Readiness;
+use crate::engine::{Room, Vitals};
 
-use super::App;
 use super::problem::Problem;
+use super::{App, Settings};
 
 /// That the process is up.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,30 +44,31 @@ pub(super) async fn alive() -> Response {
 #[utoipa::path(get, path = "/readyz", tag = "operating",
     responses((status = 200, description = "It can work", body = Ready)))]
 pub(super) async fn ready(State(app): State<App>) -> Result<Response, Problem> {
-    match app.engine().readiness().await? {
-        Readiness::Stopping => Err(Problem::unavailable("callout is stopping.")),
-        Readiness::Ready { is_durable, n_failing, n_quarantined, audited_ago, is_disk_full } => {
-            let settings = app.settings();
-            let mut warnings = Vec::new();
-            if settings.signature_secrets.is_empty() {
-                warnings.push("webhooks are not verified: anybody who reaches this service can silence an alert");
-            }
-            if !is_durable {
-                warnings.push("alerts are kept in memory only: they are lost when the process ends");
-            }
-            if n_failing > 0 {
-                warnings.push("sends to Vonage fail; the log says why");
-            }
-            if n_quarantined > 0 {
-                warnings.push("there are alerts that callout cannot work on; the log names them");
-            }
-            if is_disk_full {
-                warnings.push("the disk is full: new alerts are refused");
-            }
-            let audited_seconds_ago = audited_ago.map(|ago| ago.as_secs());
-            Ok(Json(Ready { status: "ready", warnings, audited_seconds_ago }).into_response())
-        }
+    let vitals = app.engine().readiness().await?;
+    if vitals.is_stopping {
+        return Err(Problem::unavailable("callout is stopping."));
     }
+    let audited_seconds_ago = vitals.audited_ago.map(|ago| ago.as_secs());
+    let warnings = warnings(&vitals, &app.settings());
+    Ok(Json(Ready { status: "ready", warnings, audited_seconds_ago }).into_response())
+}
+
+/// What the operator should mend, the worst first.
+fn warnings(vitals: &Vitals, settings: &Settings) -> Vec<&'static str> {
+    let all = [
+        (vitals.outage_since.is_some(), "nothing gets through to Vonage; alerts wait where they are"),
+        (vitals.n_failing > 0, "sends to Vonage fail; the log says why"),
+        (vitals.room == Room::Full, "the disk is full: new alerts are refused"),
+        (vitals.room == Room::Low, "there is little room on the disk"),
+        (vitals.n_quarantined > 0, "there are alerts that callout cannot work on; the log names them"),
+        (vitals.is_audit_stale, "no audit of the open alerts has passed for a while; the log says why"),
+        (
+            settings.signature_secrets.is_empty(),
+            "webhooks are not verified: anybody who reaches this service can silence an alert",
+        ),
+        (!vitals.is_durable, "alerts are kept in memory only: they are lost when the process ends"),
+    ];
+    all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, warning)| warning).collect()
 }
 
 /// What is counted

@@ -26,10 +26,12 @@ pub(crate) enum Call {
     Park,
     Parked,
     Unpark,
+    Probe,
     Other,
 }
 
 impl Call {
+    /// Every kind that alerts bring about.
     pub(crate) const ALL: [Self; 8] =
         [Self::Insert, Self::Update, Self::Get, Self::FindMessage, Self::Park, Self::Parked, Self::Unpark, Self::Other];
 }
@@ -266,7 +268,7 @@ impl Store for Frail {
     }
 
     async fn probe(&self, now: Timestamp) -> Result<(), Error> {
-        self.around(Call::Other, self.inner.probe(now)).await
+        self.around(Call::Probe, self.inner.probe(now)).await
     }
 
     async fn close(&self) {

@@ -22,7 +22,7 @@ impl Callout {
         BROWSER.request(method, format!("http://{}{path}", self.address())).header("accept", PAGE)
     }
 
-    async fn page(&self, path: &str, cookie: &str) -> Answer {
+    pub(crate) async fn page(&self, path: &str, cookie: &str) -> Answer {
         Answer::of(self.browse(Method::GET, path).header("cookie", cookie)).await
     }
 
@@ -34,7 +34,7 @@ impl Callout {
     }
 
     /// Signs in and returns the cookie.
-    async fn sign_in(&self, key: &str, name: &str) -> String {
+    pub(crate) async fn sign_in(&self, key: &str, name: &str) -> String {
         let answer = self.fill_in("/sign-in", "", &[("key", key), ("name", name), ("to", "/")]).await.is(303);
         answer.header("set-cookie").split(';').next().unwrap().to_owned()
     }
@@ -81,7 +81,7 @@ async fn a_browser_signs_in_once_and_comes_where_it_wanted() {
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains(KEY), "{cookie}");
 
     let cookie = cookie.split(';').next().unwrap().to_owned();
-    for page in [&*path, "/", "/?status=resolved&policy=default"] {
+    for page in [&*path, "/", "/?status=escalating&policy=default"] {
         let page = callout.page(page, &cookie).await.is(200);
         is_page(&page);
         assert!(page.text().contains("Main server is down") || page.request.ends_with('?'), "{}", page.text());

@@ -37,6 +37,7 @@ mod http_integrations;
 mod http_links;
 mod http_once;
 mod http_openapi;
+mod http_overview;
 mod http_pages;
 mod http_people;
 mod http_replies;

@@ -9,7 +9,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::config::Role;
-use crate::engine::Vitals;
+use crate::engine::{Room, Vitals};
 use crate::escalation::{Alert, Progress, Severity, Status};
 use crate::http::alerts::STATUSES;
 use crate::http::auth::Caller;
@@ -76,6 +76,7 @@ pub(super) async fn show(State(app): State<App>, Extension(caller): Extension<Ca
         let engine = app.engine();
         let escalating = store::Page {
             status: Some(StatusFilter::Escalating),
+            policy: wish.policy.clone(),
             limit: ESCALATING_SHOWN + 1,
             ..store::Page::default()
         };
@@ -85,68 +86,119 @@ pub(super) async fn show(State(app): State<App>, Extension(caller): Extension<Ca
             before: wish.before,
             limit: RECENT_SHOWN + 1,
         };
-        Ok::<_, Problem>((engine.list(&escalating).await?, engine.list(&recent).await?))
+        // Whoever asks for a status sees that status only.
+        let escalating = if wish.status.is_none() { Some(engine.list(&escalating).await?) } else { None };
+        Ok::<_, Problem>((escalating, engine.list(&recent).await?))
     };
     let (escalating, recent) = match listed.await {
         Ok(listed) => listed,
         Err(problem) => return frame::problem(Some(&caller), &problem),
     };
+    let vitals = app.engine().readiness().await;
+    let store_keeps = vitals.is_ok();
+    let vitals = vitals.unwrap_or_else(|_keeps_nothing| app.engine().vitals());
     let now = app.engine().now();
     let settings = app.settings();
     let content = html! {
         h1.unseen { "Alerts" }
-        (vitals(&app.engine().vitals(), &settings, now))
-        (escalating_now(escalating, now))
-        (recent_ones(&wish, &settings, &recent))
+        (pager(&vitals, store_keeps, &settings, now))
+        @if let Some(escalating) = escalating { (escalating_now(escalating, now)) }
+        (recent_ones(&wish, &settings, &recent, now))
         @if caller.may(Role::Raise) { (raise_form(&settings)) }
     };
     Page { title: "Alerts", caller: Some(&caller), now: Some(now), live: Some("/live"), content }.answer(StatusCode::OK)
 }
 
-/// Whether the pager itself is well, at a glance. Each tile says it in words; the colour only helps.
-fn vitals(vitals: &Vitals, settings: &Settings, now: Timestamp) -> Markup {
-    let vonage_is_well = vitals.outage_since.is_none() && vitals.n_failing == 0;
-    let is_signed = !settings.signature_secrets.is_empty();
-    let is_well = vonage_is_well && !vitals.is_stopping;
+/// A tile: how one part does, in words; the colour only helps.
+fn tile(health: &str, name: &str, words: &Markup) -> Markup {
+    html! { div.(health) { dt { (name) } dd { (words) } } }
+}
+
+const fn well_unless(is_ill: bool) -> &'static str {
+    if is_ill { "ill" } else { "well" }
+}
+
+/// Whether the pager itself is well, at a glance.
+fn pager(vitals: &Vitals, store_keeps: bool, settings: &Settings, now: Timestamp) -> Markup {
+    let vonage_is_ill = vitals.outage_since.is_some() || vitals.n_failing_at_vonage > 0;
+    let headline = if vitals.is_stopping {
+        Some("The pager is stopping.")
+    } else if !store_keeps {
+        Some("The store keeps nothing. New alerts are refused until it does.")
+    } else if vitals.outage_since.is_some() {
+        Some("Nothing gets through to Vonage. Alerts wait where they are.")
+    } else if vitals.room == Room::Full {
+        Some("The disk is full. New alerts are refused.")
+    } else if vitals.n_quarantined > 0 {
+        Some("There are alerts that the pager cannot work on.")
+    } else if vitals.is_audit_stale {
+        Some("The pager has not passed its own audit for a while.")
+    } else if vitals.n_failing > 0 {
+        Some("A send fails. It is tried again.")
+    } else {
+        None
+    };
     html! {
         section #vitals data-live-part aria-label="The pager itself" {
-            p #headline .pulse.(if is_well { "well" } else { "ill" }) {
-                @if vitals.is_stopping { "The pager is stopping." }
-                @else if vitals.outage_since.is_some() { "Nothing gets through to Vonage. Alerts wait where they are." }
-                @else if vitals.n_failing > 0 { "A send to Vonage fails. It is tried again." }
-                @else { "The pager is well." }
-            }
+            p #headline .pulse.(well_unless(headline.is_some())) { (headline.unwrap_or("The pager is well.")) }
             dl.tiles {
-                div.(if vonage_is_well { "well" } else { "ill" }) {
-                    dt { "Vonage" }
-                    dd {
-                        @if let Some(since) = vitals.outage_since {
-                            "unreachable since " (frame::moment(since)) ", " (vitals.n_failing) " alerts affected"
-                        } @else if vitals.n_failing > 0 {
-                            (vitals.n_failing) " failing"
-                        } @else if let Some(at) = vitals.last_accepted_at {
-                            "took a message " (frame::ago(at))
-                        } @else {
-                            "nothing sent since the start"
-                        }
+                (tile(well_unless(vonage_is_ill), "Vonage", &html! {
+                    @if let Some(since) = vitals.outage_since {
+                        "unreachable since " (frame::moment(since)) ", " (vitals.n_failing_at_vonage) " alerts affected"
+                    } @else if vitals.n_failing_at_vonage > 0 {
+                        (vitals.n_failing_at_vonage) " failing"
+                    } @else if let Some(at) = vitals.last_accepted_at {
+                        "took a message " (frame::ago(at))
+                    } @else {
+                        "nothing sent since the start"
                     }
-                }
-                div.(if vitals.is_durable { "well" } else { "doubtful" }) {
-                    dt { "Store" }
-                    dd { @if vitals.is_durable { "keeps alerts on disk" } @else { "memory only: lost at the end" } }
-                }
-                div.(if is_signed { "well" } else { "doubtful" }) {
-                    dt { "Webhooks" }
-                    dd { @if is_signed { "signatures checked" } @else { "not verified" } }
-                }
-                div.well {
-                    dt { "Work" }
-                    dd { (vitals.n_waiting) " to send, " (vitals.n_armed) " deadlines" }
-                }
+                }))
+                (store(vitals, store_keeps))
+                (audit(vitals, now))
+                @let is_signed = !settings.signature_secrets.is_empty();
+                (tile(if is_signed { "well" } else { "doubtful" }, "Webhooks", &html! {
+                    @if is_signed { "signatures checked" } @else { "not verified" }
+                }))
+                (tile("well", "Work", &html! { (vitals.n_waiting) " to send, " (vitals.n_armed) " deadlines" }))
             }
             p.hint.stamp { "As of " (frame::moment(now)) }
         }
     }
+}
+
+fn store(vitals: &Vitals, store_keeps: bool) -> Markup {
+    let (health, words) = if !store_keeps {
+        ("ill", "keeps nothing now; the log says why")
+    } else if vitals.room == Room::Full {
+        ("ill", "disk full: new alerts are refused")
+    } else if vitals.room == Room::Low {
+        ("doubtful", "keeps alerts, but the disk is nearly full")
+    } else if vitals.is_durable {
+        ("well", "keeps alerts on disk")
+    } else {
+        ("doubtful", "memory only: lost at the end")
+    };
+    tile(health, "Store", &html! { (words) })
+}
+
+fn audit(vitals: &Vitals, now: Timestamp) -> Markup {
+    let passed_at = vitals.audited_ago.map(|ago| now.minus(ago));
+    let health = match (vitals.n_quarantined > 0 || vitals.is_audit_stale, passed_at) {
+        (true, _) => "ill",
+        (false, Some(_)) => "well",
+        (false, None) => "doubtful",
+    };
+    tile(
+        health,
+        "Audit",
+        &html! {
+            @match passed_at {
+                Some(passed_at) => { "all alerts looked after " (frame::ago(passed_at)) },
+                None => "not passed since the start",
+            }
+            @if vitals.n_quarantined > 0 { ", but " (vitals.n_quarantined) " set aside" }
+        },
+    )
 }
 
 fn escalating_now(mut alerts: Vec<Arc<Alert>>, now: Timestamp) -> Markup {
@@ -184,7 +236,7 @@ fn card(alert: &Alert, now: Timestamp) -> Markup {
             @if let Some((attempt, step)) = place {
                 p.calling {
                     "Calling " strong { (step.user) } " on " (ladder::channels(step))
-                    @if alert.plan().repeat() > 0 { span.hint { " round " (alert.round) " of " (u64::from(alert.plan().repeat()) + 1) } }
+                    @if alert.plan().repeat() > 0 { span.hint.whole { ", round " (alert.round) " of " (u64::from(alert.plan().repeat()) + 1) } }
                 }
                 @match alert.progress() {
                     Some(Progress::Waiting { until }) => {
@@ -203,7 +255,7 @@ fn card(alert: &Alert, now: Timestamp) -> Markup {
     }
 }
 
-fn recent_ones(wish: &Wish, settings: &Settings, found: &[Arc<Alert>]) -> Markup {
+fn recent_ones(wish: &Wish, settings: &Settings, found: &[Arc<Alert>], now: Timestamp) -> Markup {
     let older = match found.get(RECENT_SHOWN.saturating_sub(1)) {
         Some(last) if found.len() > RECENT_SHOWN => Some(last.id()),
         Some(_) | None => None,
@@ -220,7 +272,13 @@ fn recent_ones(wish: &Wish, settings: &Settings, found: &[Arc<Alert>]) -> Markup
             }
             div #recent data-live-part {
                 @if shown.is_empty() {
-                    p.calm { @if wish.is_everything() { "No alerts yet." } @else { "No alert is like this." } }
+                    p.calm {
+                        @if !found.is_empty() { "Nothing else." }
+                        @else if wish.is_everything() { "No alerts yet." }
+                        @else { "No alert is like this." }
+                    }
+                } @else if wish.status.is_some_and(|(_, status)| status == StatusFilter::Escalating) {
+                    ul.cards { @for alert in &shown { li { (card(alert, now)) } } }
                 } @else {
                     ul.rows { @for alert in &shown { li { (row(alert)) } } }
                 }
