@@ -59,6 +59,7 @@ use apply::Unsure;
 use courtesies::Courtesies;
 use outage::Ways;
 use perform::Recording;
+use tasks::Again;
 use timers::Timers;
 use turns::Turns;
 use watching::Watch;
@@ -99,6 +100,7 @@ struct Shared {
     changes: broadcast::Sender<AlertId>,
     recording: Recording,
     unsure: Unsure,
+    again: Again,
     watch: Watch,
     /// How many other nodes work on the store.
     n_others: AtomicUsize,
@@ -201,6 +203,7 @@ impl Engine {
             changes: broadcast::channel(CHANGES_KEPT).0,
             recording: Recording::default(),
             unsure: Unsure::default(),
+            again: Again::default(),
             watch: Watch::default(),
             n_others: AtomicUsize::new(0),
             tracker: TaskTracker::new(),

@@ -12,7 +12,9 @@ use callout::escalation::{Alert, Failure, Status};
 use callout::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use callout::incoming::Incoming;
 use callout::sender::{Answer, Notice, Outbound, Sender};
-use callout::store::{Armed, Claim, ClaimKey, Error, Insert, Page, Replay, StatusFilter, Store, Stored, Update};
+use callout::store::{
+    Armed, Claim, ClaimKey, Error, Insert, LeftBehind, Others, Page, Replay, StatusFilter, Store, Stored, Update,
+};
 use callout::timestamp::Timestamp;
 use tokio::sync::Notify;
 
@@ -44,7 +46,11 @@ impl Life {
 }
 
 /// What a node asks the store again and again though nothing happens.
-const IDLE_CALLS: [&str; 5] = ["armed", "tidy", "forget", "parked_and_known", "probe"];
+const IDLE_CALLS: [&str; 8] =
+    ["armed", "tidy", "forget", "parked_and_known", "probe", "left_behind", "failing", "meet_others"];
+
+/// Of these, what a node asks every second; they are not told of.
+const SWEEPS: [&str; 3] = ["left_behind", "failing", "meet_others"];
 
 /// What the ports of one process have in common.
 #[derive(Clone)]
@@ -165,7 +171,9 @@ impl SimStore {
             world.mark("a commit was lost");
             return Err(unavailable("the commit was lost"));
         }
-        world.trace(|| format!("n{} {call}", self.gate.node));
+        if !SWEEPS.contains(&call) {
+            world.trace(|| format!("n{} {call}", self.gate.node));
+        }
         Ok(())
     }
 
@@ -186,7 +194,7 @@ macro_rules! call {
         $self.before($name, $writes).await?;
         let came = $deed.await?;
         $self.after($name, $writes).await?;
-        Ok(came)
+        Ok::<_, Error>(came)
     }};
 }
 
@@ -339,6 +347,38 @@ impl Store for SimStore {
 
     async fn probe(&self, now: Timestamp) -> Result<(), Error> {
         call!(self, "probe", true, self.gate.world.kept.probe(now))
+    }
+
+    async fn left_behind(&self, looking: &LeftBehind) -> Result<Vec<Armed>, Error> {
+        let kept = &self.gate.world.kept;
+        let mut left = call!(self, "left_behind", false, kept.armed(None, usize::MAX))?;
+        left.retain(|armed| {
+            let until = if armed.sending { looking.sending_until } else { looking.waiting_until };
+            (armed.wake_at, armed.id) > looking.after && armed.wake_at <= until
+        });
+        left.sort_by_key(|armed| (armed.wake_at, armed.id));
+        left.truncate(looking.limit);
+        if self.bug() == Some(Bug::LostSendsAreLeft) {
+            left.retain(|armed| !armed.sending);
+        }
+        if self.bug() == Some(Bug::ArmedForgets) {
+            left.clear();
+        }
+        Ok(left)
+    }
+
+    async fn failing(&self, limit: usize) -> Result<Vec<AlertId>, Error> {
+        let page = Page { status: Some(StatusFilter::Escalating), limit: usize::MAX, ..Page::default() };
+        let mut alerts = call!(self, "failing", false, self.gate.world.kept.list(&page))?;
+        alerts.retain(|alert| alert.attempts.last().is_some_and(|newest| newest.failing_since.is_some()));
+        Ok(alerts.iter().take(limit).map(|alert| alert.id()).collect())
+    }
+
+    async fn meet_others(&self, accepted_at: Option<Timestamp>) -> Result<Others, Error> {
+        self.before("meet_others", false).await?;
+        let others = self.gate.world.meet(self.gate.node, accepted_at);
+        self.after("meet_others", false).await?;
+        Ok(others)
     }
 
     async fn close(&self) {}

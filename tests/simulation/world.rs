@@ -16,7 +16,7 @@ use callout::id::{AlertId, ProviderId};
 use callout::incoming::{InboundMessage, Incoming, MessageStatus};
 use callout::metrics::Metrics;
 use callout::sender::{Answer, Outbound, SendTrouble, TroubleCause};
-use callout::store::{ClaimKey, MemoryStore, Page, Store};
+use callout::store::{ClaimKey, MemoryStore, Others, Page, Store};
 use callout::timestamp::Timestamp;
 use tokio::task::JoinSet;
 
@@ -41,6 +41,11 @@ const RECOVERY_MS: i64 = 40_000;
 /// Vonage sends a webhook again after so long, doubling, up to a quarter of an hour.
 const WEBHOOK_AGAIN_MIN: Duration = Duration::from_secs(5);
 const WEBHOOK_AGAIN_MAX: Duration = Duration::from_mins(15);
+
+/// A node that said nothing for so long is not there.
+const PRESENT_FOR: Duration = Duration::from_secs(10);
+/// More than this never happens at one moment; whoever goes on without time passing goes round in circles.
+const LINES_OF_A_MOMENT_MAX: u32 = 20_000;
 
 pub(crate) fn moment(at: Timestamp) -> Moment {
     Moment(at.as_millis())
@@ -92,6 +97,8 @@ struct Notes {
     marks: BTreeSet<&'static str>,
     hash: u64,
     lines: Option<Vec<String>>,
+    /// The moment of the last line, and how many lines have it.
+    last: Option<(Timestamp, u32)>,
 }
 
 struct Node {
@@ -100,6 +107,7 @@ struct Node {
 }
 
 pub(crate) struct World {
+    seed: u64,
     pub(crate) bug: Option<Bug>,
     pub(crate) clock: SteadyClock,
     pub(crate) kept: MemoryStore,
@@ -110,6 +118,8 @@ pub(crate) struct World {
     wrong: Mutex<Wrong>,
     notes: Mutex<Notes>,
     tasks: Mutex<JoinSet<()>>,
+    /// When each node was last there, and when something of it was last accepted.
+    met: Mutex<BTreeMap<usize, (Timestamp, Option<Timestamp>)>>,
 }
 
 /// What a day came to.
@@ -132,7 +142,8 @@ pub(crate) fn live(seed: u64, bug: Option<Bug>, hours: u64, is_told: bool) -> Da
 impl World {
     async fn live(seed: u64, bug: Option<Bug>, hours: u64, is_told: bool) -> Day {
         let mut dice = Dice::new(seed);
-        let n_nodes = dice.one_of(&[1, 1, 1, 2, 3, 4]);
+        // Days of several nodes take ten times as long to live through, since these look around every second.
+        let n_nodes = if dice.permille(100) { dice.one_of(&[2, 3, 4]) } else { 1 };
         let is_rough = dice.permille(500);
         let noise = if is_rough {
             Noise { lost_commit: 10, unknown_commit: 10, send_trouble: 50, send_unanswered: 30, send_refused: 30 }
@@ -141,6 +152,7 @@ impl World {
         };
         let node = |_| Node { engine: Mutex::new(None), life: Mutex::default() };
         let world = Arc::new(Self {
+            seed,
             bug,
             clock: SteadyClock::faster(BEGAN, 1),
             kept: MemoryStore::new(),
@@ -151,6 +163,7 @@ impl World {
             wrong: Mutex::default(),
             notes: Mutex::new(Notes { lines: is_told.then(Vec::new), ..Notes::default() }),
             tasks: Mutex::default(),
+            met: Mutex::default(),
         });
         if n_nodes > 1 {
             world.mark("several nodes");
@@ -195,8 +208,12 @@ impl World {
 
     /// Adds a line to what happened; two days with the same lines have the same hash.
     pub(crate) fn trace(&self, line: impl FnOnce() -> String) {
-        let line = format!("{} {}", self.clock.now(), line());
+        let now = self.clock.now();
+        let line = format!("{now} {}", line());
         let mut notes = self.notes();
+        let n_lines = notes.last.filter(|(at, _)| *at == now).map_or(1, |(_, n_lines)| n_lines + 1);
+        assert!(n_lines < LINES_OF_A_MOMENT_MAX, "seed {}: it goes round in circles: {line}", self.seed);
+        notes.last = Some((now, n_lines));
         for byte in line.bytes() {
             notes.hash = (notes.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
         }
@@ -225,6 +242,16 @@ impl World {
             return Some("the node is cut off");
         }
         wrong.store.filter(|_| writes || !wrong.only_writes)
+    }
+
+    /// A node says that it is there, and hears of the others.
+    pub(crate) fn meet(&self, node: usize, accepted_at: Option<Timestamp>) -> Others {
+        let now = self.clock.now();
+        let mut met = self.met.lock().unwrap();
+        met.insert(node, (now, accepted_at));
+        let others = met.iter().filter(|(other, (seen_at, _))| **other != node && now.since(*seen_at) < PRESENT_FOR);
+        let accepted: Vec<Option<Timestamp>> = others.map(|(_, (_, accepted_at))| *accepted_at).collect();
+        Others { n_others: accepted.len(), accepted_at: accepted.into_iter().max().flatten() }
     }
 
     pub(crate) fn frozen_until(&self, node: usize) -> Timestamp {
