@@ -50,6 +50,27 @@ async fn deadlines_that_passed_while_nothing_ran_are_no_defect() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_is_full_for_an_hour_is_asked_no_more_often_than_at_first() {
+    let (store, stage) = frail().await;
+    let id = stage.raise(&a_minute_each(&["Tony", "Anna"])).await;
+    stage.settle().await;
+    store.fail(Call::Update, usize::MAX);
+    let asked_in_a_minute = async || {
+        let before = store.n_struck();
+        stage.pass(minutes(1)).await;
+        store.n_struck() - before
+    };
+    stage.pass(minutes(2)).await;
+    let at_first = asked_in_a_minute().await;
+    stage.pass(minutes(60)).await;
+    let in_the_end = asked_in_a_minute().await;
+    assert!(in_the_end <= at_first + 10, "{at_first} times in a minute at first, {in_the_end} after an hour");
+    store.heal();
+    stage.pass(minutes(1)).await;
+    assert_eq!(stage.attempts(id).await, ["expired", "sent"], "and it goes on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn alerts_in_line_in_an_outage_or_waiting_pass_the_audit() {
     let stage = Stage::with(Stage::open().await.store, Settings { max_per_second: 1, ..Settings::default() }).await;
     for _ in 0..300 {
