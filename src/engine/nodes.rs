@@ -211,7 +211,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells listeners of this node what other nodes changed. Costs nothing while nobody listens.
+    /// Tells listeners of this node what other nodes changed, the callbacks among them. Does nothing while nobody
+    /// listens.
     async fn tell_news(&self, rounds: &mut Rounds) -> Result<(), Error> {
         let shared = &self.0;
         if shared.changes.receiver_count() == 0 {

@@ -115,7 +115,7 @@ impl Engine {
                 self.way_is_open(way, self.now());
                 self.record(id, &Event::Accepted { attempt, id: message.clone() }).await?;
                 match &message {
-                    Some(message) => self.apply_parked(message).await,
+                    Some(message) => self.apply_parked(message).await.map(drop),
                     None => Ok(()),
                 }
             }
@@ -233,18 +233,18 @@ impl Engine {
         i16::try_from(u16::from_le_bytes(random) % 401).unwrap_or(200) - 200
     }
 
-    /// Applies the webhooks that came before it was known whose they are.
-    pub(super) async fn apply_parked(&self, message: &ProviderId) -> Result<(), Error> {
+    /// Applies the webhooks that came before it was known whose they are. Whether none is left.
+    pub(super) async fn apply_parked(&self, message: &ProviderId) -> Result<bool, Error> {
         let parked = self.0.store.parked(message).await?;
-        if parked.is_empty() {
-            return Ok(());
-        }
         for incoming in &parked {
             if self.route(incoming).await? == Received::Unmatched {
-                return Ok(());
+                return Ok(false);
             }
         }
-        Ok(self.0.store.unpark(message).await?)
+        if !parked.is_empty() {
+            self.0.store.unpark(message).await?;
+        }
+        Ok(true)
     }
 }
 

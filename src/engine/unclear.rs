@@ -98,8 +98,7 @@ impl Engine {
         let mut is_clear = true;
         for report in &kept {
             let Incoming::Status(MessageStatus { workflow: Some(workflow), .. }) = report else { continue };
-            self.apply_parked(workflow).await?;
-            is_clear &= self.0.store.parked(workflow).await?.is_empty();
+            is_clear &= self.apply_parked(workflow).await?;
         }
         if is_clear && !kept.is_empty() {
             self.0.store.unpark(&waiting).await?;
