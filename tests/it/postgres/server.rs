@@ -109,13 +109,19 @@ pub(crate) fn binaries() -> Option<PathBuf> {
 /// Starts a server with a directory of its own, as another user where we are root, which PostgreSQL refuses.
 fn start(binaries: &Path) -> Server {
     let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let initdb = ["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--pgdata"];
-    let mut made = as_postgres(directory.path(), &binaries.join("initdb"));
-    let made = made.args(initdb).arg(&data).output().unwrap();
-    assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
+    let data = make_data(binaries, directory.path());
     let server = start_on(binaries, directory.path(), &data, &[]);
     Server { address: server.1, _temporary: Some((server.0, directory)) }
+}
+
+/// Makes what a new server keeps its databases in.
+pub(crate) fn make_data(binaries: &Path, directory: &Path) -> PathBuf {
+    let data = directory.join("data");
+    let initdb = ["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--pgdata"];
+    let mut made = as_postgres(directory, &binaries.join("initdb"));
+    let made = made.args(initdb).arg(&data).output().unwrap();
+    assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
+    data
 }
 
 /// Starts a server on a directory that is there. It ends when the child's pipe does.

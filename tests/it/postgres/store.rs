@@ -267,13 +267,7 @@ async fn a_server_that_would_lose_alerts_is_refused_and_tls_is_verified() {
         return;
     };
     let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let made = server::as_postgres(directory.path(), &binaries.join("initdb"))
-        .args(["--username=postgres", "--auth=trust", "--no-sync", "--pgdata"])
-        .arg(&data)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let data = server::make_data(&binaries, directory.path());
     make_certificates(directory.path());
     let settings = [
         "ssl=on",
@@ -305,13 +299,7 @@ async fn a_read_replica_is_refused() {
         return;
     };
     let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let made = server::as_postgres(directory.path(), &binaries.join("initdb"))
-        .args(["--username=postgres", "--auth=trust", "--no-sync", "--pgdata"])
-        .arg(&data)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let data = server::make_data(&binaries, directory.path());
     // With this file a server waits for what a primary server tells it, and answers questions meanwhile.
     std::fs::write(data.join("standby.signal"), "").unwrap();
     let (mut child, address) = server::start_on(&binaries, directory.path(), &data, &[]);
