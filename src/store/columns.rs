@@ -2,6 +2,19 @@
 
 use super::{Outcome, StatusFilter};
 
+/// A row that should be there is not, or a value is outside of what it can be.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum Nonsense {
+    #[error("its state is missing")]
+    NoState,
+    #[error("its plan is missing")]
+    NoPlan,
+    #[error("a value is out of range")]
+    OutOfRange,
+    #[error("a word is unknown")]
+    UnknownWord,
+}
+
 /// A count as databases keep it. Nothing that is counted here comes near the limit.
 pub(super) fn signed(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)

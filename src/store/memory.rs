@@ -444,7 +444,7 @@ impl Shelves {
 fn refuse_broken(alert: &Alert) -> Result<(), Error> {
     match broken_promise(alert) {
         None => Ok(()),
-        Some(promise) => Err(Error::broken(alert.id(), promise)),
+        Some(promise) => Err(Error::corrupt_alert(alert.id(), NotKept::Broken(promise))),
     }
 }
 

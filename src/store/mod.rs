@@ -425,18 +425,13 @@ pub enum NotKept {
 }
 
 impl Error {
-    /// An alert that breaks a promise of the escalation.
-    fn broken(id: AlertId, promise: &'static str) -> Self {
-        Self::Corrupt { what: format!("alert {id}").into(), source: Arc::new(NotKept::Broken(promise)) }
+    /// Something about an alert means nothing, or has no stored form.
+    fn corrupt_alert(id: AlertId, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::corrupt(&format!("alert {id}"), source)
     }
 
-    /// An alert that has no stored form. Only a defect of callout can bring it about.
-    fn unwritable_alert(id: AlertId, source: record::Error) -> Self {
-        Self::Corrupt { what: format!("alert {id}").into(), source: Arc::new(source) }
-    }
-
-    /// A webhook that has no stored form. Only a defect of callout can bring it about.
-    fn unwritable_webhook(source: record::Error) -> Self {
-        Self::Corrupt { what: "a webhook".into(), source: Arc::new(source) }
+    /// The same about something else.
+    fn corrupt(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Corrupt { what: what.into(), source: Arc::new(source) }
     }
 }

@@ -57,7 +57,7 @@ impl Change {
         claim: Option<Claim>,
         subscriptions: &Subscriptions,
     ) -> Result<Self, Error> {
-        let raised = record::write_raised(&alert.raised).map_err(|error| Error::unwritable_alert(alert.id(), error))?;
+        let raised = record::write_raised(&alert.raised).map_err(|error| Error::corrupt_alert(alert.id(), error))?;
         Self::prepare(None, alert, Kind::Insert { raised, plan }, claim, subscriptions)
     }
 
@@ -80,7 +80,7 @@ impl Change {
         claim: Option<Claim>,
         subscriptions: &Subscriptions,
     ) -> Result<Self, Error> {
-        let record = record::write_state(&alert).map_err(|error| Error::unwritable_alert(alert.id(), error))?;
+        let record = record::write_state(&alert).map_err(|error| Error::corrupt_alert(alert.id(), error))?;
         let messages = findable::new_messages(seen, &alert);
         let messages = messages.into_iter().map(|(id, number)| (id.clone(), number)).collect();
         let owned = |places: Vec<(Channel, &Address)>| {

@@ -213,8 +213,7 @@ impl Store for PostgresStore {
     }
 
     async fn insert(&self, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Insert, Error> {
-        let plan =
-            self.plans.written(&alert.raised.plan).map_err(|error| Error::unwritable_alert(alert.id(), error))?;
+        let plan = self.plans.written(&alert.raised.plan).map_err(|error| Error::corrupt_alert(alert.id(), error))?;
         let key = claim.as_ref().map(|claim| claim.key.clone());
         for _ in 0..INSERT_AGAIN_MAX {
             // A used key wins over a dedup key that is taken, and the statement cannot tell them apart.
@@ -318,7 +317,7 @@ impl Store for PostgresStore {
     }
 
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
-        let record = record::write_incoming(incoming).map_err(Error::unwritable_webhook)?;
+        let record = record::write_incoming(incoming).map_err(|error| Error::corrupt("a webhook", error))?;
         self.database.change(statements::PARK, &[&id.as_str(), &now.as_millis(), &record]).await?;
         let n_parked = self.n_parked.fetch_add(1, Ordering::Relaxed);
         if n_parked.is_multiple_of((self.parked_max / ROOM_AFTER_ONE_IN).max(1)) {

@@ -12,25 +12,12 @@ use crate::store::{Armed, Replay, Stored, record};
 use crate::timestamp::Timestamp;
 
 use crate::store::columns::outcome;
-pub(super) use crate::store::columns::{outcome_word, signed, status_word, unsigned};
+pub(super) use crate::store::columns::{Nonsense, outcome_word, signed, status_word, unsigned};
 
 use super::asking::Database;
 use super::fault::Fault;
 use super::plans::Plans;
 use super::statements;
-
-/// A row that should be there is not, or a value is outside of what it can be.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub(super) enum Nonsense {
-    #[error("its state is missing")]
-    NoState,
-    #[error("its plan is missing")]
-    NoPlan,
-    #[error("a value is out of range")]
-    OutOfRange,
-    #[error("a word is unknown")]
-    UnknownWord,
-}
 
 /// The alert that a row is about: number, id, plan and record of what was raised, version and record of
 /// its state.

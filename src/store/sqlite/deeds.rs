@@ -40,7 +40,7 @@ impl Version {
         claim: Option<Claim>,
         subscriptions: &Subscriptions,
     ) -> Result<Self, Error> {
-        let record = record::write_state(&alert).map_err(|error| Error::unwritable_alert(alert.id(), error))?;
+        let record = record::write_state(&alert).map_err(|error| Error::corrupt_alert(alert.id(), error))?;
         let number = rows::signed(alert.raised.number.0).to_be_bytes();
         let record = seal(&record, &[&number, &rows::id_bytes(alert.id())]);
         let messages = findable::new_messages(seen, &alert).into_iter().map(|(id, number)| (id.clone(), number));
@@ -166,8 +166,7 @@ impl InsertAlert {
                     return Ok(*row);
                 }
                 let alert = &self.version.alert;
-                written = record::write_plan(alert.plan())
-                    .map_err(|error| Fault::Corrupt(Error::unwritable_alert(alert.id(), error)))?;
+                written = record::write_plan(alert.plan()).map_err(|error| Fault::corrupt_alert(alert.id(), error))?;
                 &written
             }
             PlanRow::Unknown(plan) => plan,

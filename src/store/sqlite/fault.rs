@@ -75,12 +75,12 @@ impl From<Fault> for Error {
 impl Fault {
     /// A row about an alert means nothing.
     pub(super) fn corrupt_alert(id: AlertId, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Corrupt(Error::Corrupt { what: format!("alert {id}").into(), source: Arc::new(source) })
+        Self::Corrupt(Error::corrupt_alert(id, source))
     }
 
     /// A row about something else means nothing.
     pub(super) fn corrupt(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Corrupt(Error::Corrupt { what: what.into(), source: Arc::new(source) })
+        Self::Corrupt(Error::corrupt(what, source))
     }
 
     /// Whom a fault concerns that came up while a command was carried out.

@@ -147,7 +147,7 @@ impl Store for SqliteStore {
     async fn insert(&self, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Insert, Error> {
         self.refuse_when_full()?;
         self.last_number.fetch_max(alert.raised.number.0, Ordering::Relaxed);
-        let unwritable = |error| Error::unwritable_alert(alert.id(), error);
+        let unwritable = |error| Error::corrupt_alert(alert.id(), error);
         let raised = record::write_raised(&alert.raised).map_err(unwritable)?;
         let plan = self.shared.plans.row_of(&alert.raised.plan).map_err(unwritable)?;
         let version = Version::prepare(None, alert, claim, &self.subscriptions.load())?;
@@ -228,7 +228,7 @@ impl Store for SqliteStore {
     }
 
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
-        let record = record::write_incoming(incoming).map_err(Error::unwritable_webhook)?;
+        let record = record::write_incoming(incoming).map_err(|error| Error::corrupt("a webhook", error))?;
         let record = sealed::seal(&record, &[id.as_str().as_bytes()]);
         self.ask(Park { id: id.clone(), record, at: now, parked_max: self.parked_max }).await
     }

@@ -15,7 +15,7 @@ use crate::store::{Armed, ClaimKey, Page, Replay, StatusFilter, Stored, record};
 use crate::timestamp::Timestamp;
 
 use crate::store::columns::outcome;
-pub(super) use crate::store::columns::{outcome_word, signed, status_word, unsigned};
+pub(super) use crate::store::columns::{Nonsense, outcome_word, signed, status_word, unsigned};
 
 use super::fault::Fault;
 use super::plans::Plans;
@@ -31,19 +31,6 @@ const ARMED: &str = "SELECT id, wake_at, sending FROM states INDEXED BY armed \
 /// As [`ARMED`], for those that are late.
 const OVERDUE: &str = "SELECT id, wake_at, sending FROM states INDEXED BY armed \
                        WHERE wake_at IS NOT NULL AND id > ?1 AND wake_at < ?3 ORDER BY id LIMIT ?2";
-
-/// A row that should be there is not, or a value is outside of what it can be.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub(super) enum Nonsense {
-    #[error("its state is missing")]
-    NoState,
-    #[error("its plan is missing")]
-    NoPlan,
-    #[error("a value is out of range")]
-    OutOfRange,
-    #[error("a word is unknown")]
-    UnknownWord,
-}
 
 /// An alert as its row has it.
 struct AlertRow {
