@@ -1,9 +1,9 @@
-//! Alerts by what other tools call their problems.
+//! Alerts by other names than their ids: what tools call their problems, numbers, and short codes.
 
 use std::sync::Arc;
 
 use crate::escalation::{Alert, Event, Ignored};
-use crate::id::{AlertId, AlertNumber};
+use crate::id::{AlertId, AlertNumber, ShortCode};
 
 use super::apply::{Applied, Request};
 use super::{Engine, Error};
@@ -25,6 +25,12 @@ impl Engine {
     pub async fn numbered(&self, number: AlertNumber) -> Result<Arc<Alert>, Error> {
         let id = self.0.store.find_number(number).await?.ok_or(Error::NoSuchAlert)?;
         self.alert(id).await
+    }
+
+    /// The alert that has this short code, if any has.
+    pub async fn coded(&self, code: ShortCode) -> Result<Option<AlertId>, Error> {
+        let newest = self.0.store.newest_number().await?;
+        Ok(self.0.store.find_number(code.number(newest)).await?)
     }
 
     /// As [`Engine::resolve`], and the request is remembered with it.

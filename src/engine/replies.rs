@@ -60,8 +60,7 @@ impl Engine {
     /// The first that fits: a code, the quoted message, the newest alert that messaged this address.
     async fn meant(&self, message: &InboundMessage, meaning: &Meaning) -> Result<Option<Meant>, Error> {
         for code in &meaning.codes {
-            let newest = self.0.store.newest_number().await?;
-            if let Some(id) = self.0.store.find_number(code.number(newest)).await? {
+            if let Some(id) = self.coded(*code).await? {
                 let alert = self.alert(id).await?;
                 if was_messaged(&alert, message) {
                     return Ok(answered_attempt(&alert, message, Begun::WhenDue).map(|attempt| Meant { id, attempt }));

@@ -71,7 +71,7 @@ pub(super) async fn raise(
 ///
 /// With its attempts and timeline; for a browser (`Accept: text/html`) the live page.
 #[utoipa::path(get, path = "/alerts/{id}", tag = "alerts", security(("key" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The alert's id.")),
+    params(("id" = String, Path, description = "The alert's id, or its short code.")),
     responses((status = 200, description = "The alert", content((AlertView = "application/json"), (String = "text/html"))),
         (status = 303, description = "A browser that is not signed in is led to the form")))]
 pub(super) async fn show(
@@ -159,7 +159,7 @@ pub(super) const STATUSES: [(&str, StatusFilter); 4] = [
 ///
 /// Somebody has seen it; nobody else is called. Twice is harmless.
 #[utoipa::path(post, path = "/alerts/{id}/acknowledge", tag = "alerts", security(("key" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The alert's id.")),
+    params(("id" = String, Path, description = "The alert's id, or its short code.")),
     request_body = Option<schemas::By>,
     responses((status = 200, description = "The alert", body = AlertView), (status = 409, description = ""), (status = 422, description = "")))]
 pub(super) async fn acknowledge(
@@ -177,7 +177,7 @@ pub(super) async fn acknowledge(
 ///
 /// The problem itself is over. Twice is harmless.
 #[utoipa::path(post, path = "/alerts/{id}/resolve", tag = "alerts", security(("key" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The alert's id.")),
+    params(("id" = String, Path, description = "The alert's id, or its short code.")),
     request_body = Option<schemas::By>,
     responses((status = 200, description = "The alert", body = AlertView), (status = 422, description = "")))]
 pub(super) async fn resolve(
@@ -195,7 +195,7 @@ pub(super) async fn resolve(
 ///
 /// With `attempt`, only if that one is still current, so that two people who press at once skip one user.
 #[utoipa::path(post, path = "/alerts/{id}/escalate", tag = "alerts", security(("key" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The alert's id."),
+    params(("id" = String, Path, description = "The alert's id, or its short code."),
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = r"^[!-~]([\t -~]*[!-~])?$",
             description = "Sending again with the same key and body within 24 hours has no second effect.")),
     request_body = Option<schemas::Escalation>,

@@ -43,7 +43,7 @@ struct Listener {
 /// The timeline as server-sent events: what is past first, then what happens. Ends when the alert is no longer
 /// escalating. Each event is named by what happened, has the number of its line as id, and the line as JSON.
 #[utoipa::path(get, path = "/alerts/{id}/events", tag = "alerts", security(("key" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The alert's id."),
+    params(("id" = String, Path, description = "The alert's id, or its short code."),
         ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind this line; what is no number of a line is not looked at.")),
     responses((status = 200, description = "The lines", content_type = "text/event-stream", body = schemas::ServerSentEvents)))]
 pub(super) async fn listen(

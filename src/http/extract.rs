@@ -12,8 +12,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::id::AlertId;
+use crate::id::{AlertId, ShortCode};
 
+use super::App;
 use super::problem::{FieldError, Problem};
 
 /// The largest body of `POST /alerts` and of the calls on an alert, in bytes.
@@ -45,18 +46,26 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Body<LIMIT> {
     }
 }
 
-/// The alert that the path names.
+/// The alert that the path names: by its id, or by the short code that people know it by.
 #[derive(Debug)]
 pub(super) struct AlertPath(pub(super) AlertId);
 
-impl<S: Send + Sync> FromRequestParts<S> for AlertPath {
+impl FromRequestParts<App> for AlertPath {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let path: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
-        let id = path.ok().and_then(|Path(text)| text.parse().ok());
-        id.map(Self).ok_or_else(|| Problem::not_found("No alert has this id; an id is a UUID."))
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let path: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, app).await;
+        let Path(name) = path.map_err(|_no_text| no_such_alert())?;
+        if let Ok(id) = name.parse() {
+            return Ok(Self(id));
+        }
+        let code: ShortCode = name.parse().map_err(|_no_code| no_such_alert())?;
+        app.engine().coded(code).await?.map(Self).ok_or_else(no_such_alert)
     }
+}
+
+fn no_such_alert() -> Problem {
+    Problem::not_found("No alert has this id; an id is a UUID, or the short code of an alert.")
 }
 
 /// What stands in the path: a text, or several.

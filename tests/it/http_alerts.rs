@@ -367,3 +367,19 @@ async fn what_exists_is_shown_to_head_as_to_get() {
         assert_eq!(head.header("content-type"), "application/json");
     }
 }
+
+#[tokio::test]
+async fn somebody_who_knows_only_the_code_of_a_message_finds_and_answers_the_alert_by_it() {
+    let callout = Callout::start().await;
+    callout.raise(&json!({ "message": "Not this one" })).await;
+    let alert = callout.raise(&json!({ "message": "Main server is down" })).await;
+    let code = alert["code"].as_str().unwrap();
+    let found = callout.get(&format!("/alerts/{}", code.to_lowercase())).await.is(200).json();
+    assert_eq!(found["id"], alert["id"]);
+    let answered = callout.press(&format!("/alerts/{code}/acknowledge")).await.is(200).json();
+    assert_eq!((&answered["id"], &answered["status"]), (&alert["id"], &json!("acknowledged")));
+    let stream = callout.get(&format!("/alerts/{code}/events")).await.is(200);
+    assert!(stream.text().contains("acknowledged"));
+    // A code that no alert has yet.
+    callout.get("/alerts/Z9Z9").await.problem(404, "not-found");
+}
