@@ -1,17 +1,17 @@
 //! The commands that talk to a running service.
 
-use std::collections::VecDeque;
+use std::fmt;
 
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::config::{self, Environment, Whereabouts};
 use crate::service::KeyFile;
 
-use super::terminal::{Printed, chain, complain, to_stdout};
-use super::{ConfigArguments, DONE, EXHAUSTED, FAILED, show};
+use super::terminal::{chain, complain, to_stdout};
+use super::{ConfigArguments, DONE, FAILED, follow, show};
 
 /// How long a connection and an answer may take.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -73,16 +73,19 @@ pub(super) struct ListArguments {
 }
 
 #[derive(Clone, Debug, Args)]
-pub(super) struct AlertArguments {
-    /// The alert's id.
+pub(super) struct ShowArguments {
+    /// The alert's id, or its short code.
     id: String,
+    /// Go on until somebody answers (exit 0) or nobody is left to call (exit 3).
+    #[arg(long)]
+    follow: bool,
     #[command(flatten)]
     service: ServiceArguments,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ByArguments {
-    /// The alert's id.
+    /// The alert's id, or its short code.
     id: String,
     /// Who says so.
     #[arg(long)]
@@ -102,6 +105,47 @@ pub(super) struct EscalateArguments {
 
 /// A command that could not be carried out; what there is to say has been said.
 pub(super) struct Failed;
+
+/// callout cannot be asked just now.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// No connection came about, or it broke.
+    Unreachable(String),
+    /// It did not answer in time.
+    Silent,
+    /// It went away in the middle of its answer.
+    Stopped,
+    /// It says that it cannot answer yet.
+    Answered(StatusCode),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(why) => write!(formatter, "cannot reach callout ({why})"),
+            Self::Silent => formatter.write_str("callout does not answer"),
+            Self::Stopped => formatter.write_str("callout went away"),
+            Self::Answered(status) => write!(formatter, "callout answers {status}"),
+        }
+    }
+}
+
+impl Lost {
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "is `callout serve` running there? --url or CALLOUT_URL names another service",
+            Self::Silent | Self::Stopped | Self::Answered(_) => "its log and /readyz say more",
+        }
+    }
+}
+
+async fn answer(request: RequestBuilder) -> Result<Response, Lost> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(Lost::Unreachable(chain(&error.without_url()))),
+        Err(_) => Err(Lost::Silent),
+    }
+}
 
 /// What came of asking for a copy.
 pub(super) enum Answered {
@@ -130,7 +174,7 @@ pub(super) async fn send(arguments: &SendArguments, environment: &Environment) -
         let service = Service::find(&arguments.service, environment)?;
         let alert = service.call(Method::POST, "/alerts", Some(&Value::Object(body))).await?;
         if arguments.follow {
-            return service.follow(&alert, arguments.service.json).await;
+            return follow::follow(&service, &alert, arguments.service.json).await;
         }
         print_alert(&alert, &arguments.service);
         Ok(DONE)
@@ -158,10 +202,13 @@ pub(super) async fn list(arguments: &ListArguments, environment: &Environment) -
     .await
 }
 
-pub(super) async fn show(arguments: &AlertArguments, environment: &Environment) -> u8 {
+pub(super) async fn show(arguments: &ShowArguments, environment: &Environment) -> u8 {
     exit(async {
         let service = Service::find(&arguments.service, environment)?;
         let alert = service.call(Method::GET, &path_of(&arguments.id, ""), None).await?;
+        if arguments.follow {
+            return follow::follow(&service, &alert, arguments.service.json).await;
+        }
         print_alert(&alert, &arguments.service);
         Ok(DONE)
     })
@@ -200,7 +247,7 @@ pub(super) async fn exit(work: impl Future<Output = Result<u8, Failed>>) -> u8 {
     work.await.unwrap_or(FAILED)
 }
 
-fn path_of(id: &str, call: &str) -> String {
+pub(super) fn path_of(id: &str, call: &str) -> String {
     let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
     format!("/alerts/{id}{call}")
 }
@@ -240,6 +287,11 @@ impl Service {
                 (base, key)
             }
         };
+        Self::at(&base, &key)
+    }
+
+    /// The service at this address.
+    pub(super) fn at(base: &str, key: &str) -> Result<Self, Failed> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
@@ -248,38 +300,31 @@ impl Service {
                 complain(&chain(&error), None);
                 Failed
             })?;
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), key, client })
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), key: key.to_owned(), client })
     }
 
-    async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Failed> {
-        let mut request = self
-            .client
-            .request(method, format!("{}{path}", self.base))
-            .header(AUTHORIZATION, format!("Bearer {}", self.key));
+    /// Asks, and waits for the beginning of an answer.
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Lost> {
+        let mut request = self.to(method, path);
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        match tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => {
-                let hint = "is `callout serve` running there? --url or CALLOUT_URL names another service";
-                complain(
-                    &format!("cannot reach callout at {}: {}", self.base, chain(&error.without_url())),
-                    Some(hint),
-                );
-                Err(Failed)
-            }
-            Err(_) => {
-                complain(&format!("callout at {} does not answer", self.base), Some("its log and /readyz say more"));
-                Err(Failed)
-            }
-        }
+        answer(request).await
+    }
+
+    /// Asks for the timeline of an alert behind its first `n_seen` entries, as it grows.
+    pub(super) async fn events(&self, id: &str, n_seen: usize) -> Result<Response, Lost> {
+        answer(self.to(Method::GET, &path_of(id, "/events")).header("Last-Event-ID", n_seen)).await
+    }
+
+    fn to(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        request.header(AUTHORIZATION, format!("Bearer {}", self.key))
     }
 
     /// Asks for something large; how long it takes is up to whoever waits.
     pub(super) async fn download(&self, path: &str) -> Result<Answered, Failed> {
-        let request = self.client.get(format!("{}{path}", self.base));
-        match request.header(AUTHORIZATION, format!("Bearer {}", self.key)).send().await {
+        match self.to(Method::GET, path).send().await {
             Ok(response) if response.status().is_success() => Ok(Answered::Copy(response)),
             Ok(response) => {
                 let status = response.status();
@@ -296,7 +341,13 @@ impl Service {
     }
 
     pub(super) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failed> {
-        let response = self.request(method, path, body).await?;
+        let response = match self.ask(method, path, body).await {
+            Ok(response) => response,
+            Err(lost) => {
+                complain(&format!("{lost} at {}", self.base), Some(lost.hint()));
+                return Err(Failed);
+            }
+        };
         let status = response.status();
         let answer: Result<Value, reqwest::Error> = response.json().await;
         match answer {
@@ -309,69 +360,6 @@ impl Service {
                 let hint = "is this address really callout's?";
                 complain(&format!("{} answered {status} without JSON", self.base), Some(hint));
                 Err(Failed)
-            }
-        }
-    }
-
-    /// Prints the timeline as it grows, until the alert is no longer escalating. As JSON: the alert on the first line,
-    /// then one line for each entry.
-    async fn follow(&self, alert: &Value, as_json: bool) -> Result<u8, Failed> {
-        let id = alert.get("id").and_then(Value::as_str).unwrap_or_default();
-        let _read_or_not = to_stdout(&if as_json { format!("{alert}\n") } else { show::headline(alert) });
-        let path = path_of(id, "/events");
-        let mut n_shown = 0_usize;
-        loop {
-            let mut response = self.request(Method::GET, &path, None).await?;
-            if !response.status().is_success() {
-                complain(&format!("callout answered {} to the question what happens", response.status()), None);
-                return Err(Failed);
-            }
-            let mut events = Events::default();
-            let mut n_seen = 0_usize;
-            while let Ok(Some(chunk)) = response.chunk().await {
-                events.take(&chunk);
-                while let Some(entry) = events.next() {
-                    n_seen += 1;
-                    if n_seen > n_shown {
-                        n_shown = n_seen;
-                        let line = if as_json { format!("{entry}\n") } else { show::entry(&entry) };
-                        if to_stdout(&line) == Printed::Closed {
-                            return Ok(DONE);
-                        }
-                    }
-                }
-            }
-            let alert = self.call(Method::GET, &path_of(id, ""), None).await?;
-            match alert.get("status").and_then(Value::as_str) {
-                Some("escalating") => {}
-                Some("exhausted") => return Ok(EXHAUSTED),
-                Some(_) | None => return Ok(DONE),
-            }
-        }
-    }
-}
-
-/// Server-sent events, as they come in.
-#[derive(Debug, Default)]
-struct Events {
-    bytes: VecDeque<u8>,
-}
-
-impl Events {
-    fn take(&mut self, chunk: &[u8]) {
-        self.bytes.extend(chunk);
-    }
-
-    /// The data of the next whole event, if it is JSON.
-    fn next(&mut self) -> Option<Value> {
-        loop {
-            let end = self.bytes.iter().position(|byte| *byte == b'\n')?;
-            let line: Vec<u8> = self.bytes.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            if let Some(data) = line.trim_end().strip_prefix("data:")
-                && let Ok(value) = serde_json::from_str(data.trim_start())
-            {
-                return Some(value);
             }
         }
     }
@@ -421,7 +409,7 @@ pub(super) fn reachable(listen: std::net::SocketAddr) -> std::net::SocketAddr {
     address
 }
 
-fn complain_of_answer(status: reqwest::StatusCode, problem: &Value) {
+pub(super) fn complain_of_answer(status: StatusCode, problem: &Value) {
     let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("callout gave no reason");
     let mut text = format!("callout answered {status}: {}", show::harmless(detail));
     for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
@@ -429,9 +417,7 @@ fn complain_of_answer(status: reqwest::StatusCode, problem: &Value) {
         text.push_str(&format!("\n  {}: {}", part("pointer"), part("detail")));
     }
     let hint = match status {
-        reqwest::StatusCode::UNAUTHORIZED => {
-            Some("CALLOUT_API_KEY, or the key file beside the database, holds the key")
-        }
+        StatusCode::UNAUTHORIZED => Some("CALLOUT_API_KEY, or the key file beside the database, holds the key"),
         _ => None,
     };
     complain(&text, hint);

@@ -8,6 +8,7 @@ mod client;
 mod deliveries;
 mod demo;
 mod doctor;
+mod follow;
 mod manual;
 mod migrate;
 mod sandbox;
@@ -67,7 +68,7 @@ enum Command {
     /// List alerts, newest first.
     List(client::ListArguments),
     /// Show an alert.
-    Show(client::AlertArguments),
+    Show(client::ShowArguments),
     /// Acknowledge an alert: somebody has seen it.
     Ack(client::ByArguments),
     /// Resolve an alert: the problem itself is over.

@@ -1,6 +1,9 @@
 //! Alerts and their timelines as text for a terminal.
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
+
+use crate::timestamp::Timestamp;
 
 use super::terminal::{BOLD, DIM, GREEN, RED, YELLOW, styled};
 
@@ -33,10 +36,14 @@ fn cell(text: &str, width: usize) -> String {
     shown
 }
 
-/// The moment without milliseconds.
+/// The moment without milliseconds, by this machine's clock on the wall.
 fn moment(text: &str) -> String {
-    let date_and_time = text.split('.').next().unwrap_or(text);
-    harmless(&date_and_time.replace('T', " "))
+    in_words(text, "%Y-%m-%d %H:%M:%S")
+}
+
+fn in_words(moment: &str, format: &str) -> String {
+    let moment: Result<jiff::Timestamp, _> = moment.parse();
+    moment.map_or_else(|_| String::new(), |at| at.to_zoned(TimeZone::system()).strftime(format).to_string())
 }
 
 /// What one alert is called.
@@ -57,7 +64,8 @@ pub(super) fn alert(alert: &Value) -> String {
     text.push_str(&format!(
         "  {}, raised {}, policy {}\n",
         harmless(text_of(alert, "severity")),
-        moment(text_of(alert, "created_at")),
+        // Said once for all: which zone these times are in.
+        in_words(text_of(alert, "created_at"), "%Y-%m-%d %H:%M:%S %:z"),
         alert.get("policy").and_then(Value::as_str).map_or_else(|| "(its own users)".to_owned(), harmless),
     ));
     if let Some(current) = alert.get("current").filter(|current| !current.is_null()) {
@@ -85,6 +93,22 @@ pub(super) fn alert(alert: &Value) -> String {
         text.push_str(&entry(line));
     }
     text
+}
+
+/// Who is being called, and how much time they have left; nothing while nobody is.
+pub(super) fn wait(alert: &Value, now: Timestamp) -> Option<String> {
+    let current = alert.get("current").filter(|current| !current.is_null())?;
+    let expires_at: Option<Timestamp> =
+        current.get("expires_at").and_then(Value::as_str).and_then(|at| at.parse().ok());
+    let what = match expires_at {
+        Some(at) => {
+            let seconds = at.since(now).as_secs();
+            format!("{}:{:02} left", seconds / 60, seconds % 60)
+        }
+        None => harmless(text_of(current, "status")),
+    };
+    let user = styled(BOLD, &harmless(text_of(current, "user")));
+    Some(format!("  calling {user} {}, {what}", channel(current)))
 }
 
 fn channel(object: &Value) -> String {

@@ -47,6 +47,11 @@ pub(super) fn complain(what: &str, hint: Option<&str>) {
     to_stderr(&format!("{red}error:{reset} {what}\n{hint}"));
 }
 
+/// Says on standard error what is no failure yet.
+pub(super) fn note(what: &str) {
+    to_stderr(&format!("{}\n", styled(DIM, what)));
+}
+
 /// An error with everything that led to it.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     Chain(error).to_string()

@@ -25,6 +25,7 @@ mod engine_trouble;
 mod engine_watch;
 mod engine_webhooks;
 mod every_path;
+mod following;
 mod fuzz;
 mod harness;
 mod http_alerts;

@@ -88,6 +88,11 @@ impl Process {
         line
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id.to_string()).status().unwrap();
         assert!(sent.success());
