@@ -1,0 +1,157 @@
+//! What goes wrong on a day, and when it is mended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use callout::clock::Clock;
+use callout::timestamp::Timestamp;
+
+use super::{BEGAN, World, millis, moment};
+use crate::oracle::history::{Fault, FaultKind};
+
+/// How rough the day is, in thousandths of all calls.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Noise {
+    pub(crate) lost_commit: u64,
+    pub(crate) unknown_commit: u64,
+    pub(super) send_trouble: u64,
+    pub(super) send_unanswered: u64,
+    pub(super) send_refused: u64,
+}
+
+/// How the provider takes requests for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Down {
+    Unreachable,
+    Hangs,
+    Errors,
+    Credentials,
+    Balance,
+    RateLimit,
+}
+
+/// What is wrong at the moment.
+#[derive(Default)]
+pub(super) struct Wrong {
+    pub(super) provider: Option<Down>,
+    pub(super) store: Option<&'static str>,
+    pub(super) only_writes: bool,
+    pub(super) store_takes_ms: u64,
+    pub(super) cut_off: BTreeSet<usize>,
+    pub(super) frozen_until: BTreeMap<usize, Timestamp>,
+}
+
+impl World {
+    pub(crate) fn rolls(&self, permille: impl FnOnce(&Noise) -> u64) -> bool {
+        let permille = permille(&self.noise.lock().unwrap());
+        permille > 0 && self.dice().permille(permille)
+    }
+
+    pub(crate) fn store_takes_ms(&self) -> u64 {
+        self.wrong().store_takes_ms
+    }
+
+    pub(crate) fn store_refuses(&self, node: usize, writes: bool) -> Option<&'static str> {
+        let wrong = self.wrong();
+        if wrong.cut_off.contains(&node) {
+            return Some("the node is cut off");
+        }
+        wrong.store.filter(|_| writes || !wrong.only_writes)
+    }
+
+    pub(crate) fn frozen_until(&self, node: usize) -> Timestamp {
+        self.wrong().frozen_until.get(&node).copied().unwrap_or(BEGAN)
+    }
+
+    /// Everything that was wrong is over.
+    pub(super) fn mend(&self) {
+        *self.noise.lock().unwrap() = Noise::default();
+        *self.wrong() = Wrong::default();
+        let now = moment(self.clock.now());
+        for fault in &mut self.notes().faults {
+            if fault.until.is_some_and(|until| until > now) {
+                fault.until = Some(now);
+            }
+        }
+        self.trace(|| "all is mended".into());
+    }
+
+    #[expect(clippy::too_many_lines, reason = "a list of what can go wrong")]
+    pub(super) async fn break_something(self: Arc<Self>) {
+        let at = self.some_time();
+        self.clock.sleep_until(at).await;
+        let node = usize::try_from(self.dice().next()).unwrap_or(0) % self.nodes.len();
+        let longest = self.dice().one_of(&[2_000, 40_000, 600_000, 3_600_000]);
+        let lasts = millis(self.dice().between(500, longest));
+        let until = at.plus(lasts);
+        let fault = |kind| Fault {
+            kind,
+            at: moment(at),
+            until: Some(moment(until)),
+            known_at: None,
+            node: Some(format!("n{node}")),
+        };
+        let what = self.dice().between(0, 9);
+        match what {
+            0..=3 => {
+                let n_calls = i64::try_from(self.dice().between(1, 40)).unwrap();
+                let at_work = self.dice().permille(700);
+                self.nodes[node].life.lock().unwrap().kill_after(n_calls, at_work);
+            }
+            4 | 5 => {
+                let down = self.dice().one_of(&[
+                    Down::Unreachable,
+                    Down::Hangs,
+                    Down::Errors,
+                    Down::Credentials,
+                    Down::Balance,
+                    Down::RateLimit,
+                ]);
+                if self.wrong().provider.is_some() {
+                    return;
+                }
+                self.add_fault(fault(FaultKind::Outage));
+                self.mark("the provider was down");
+                self.wrong().provider = Some(down);
+                self.clock.sleep_until(until).await;
+                self.wrong().provider = None;
+            }
+            6 => {
+                let (why, only_writes) = self.dice().one_of(&[("the disk is full", true), ("it is down", false)]);
+                if self.wrong().store.is_some() {
+                    return;
+                }
+                self.add_fault(fault(FaultKind::Store));
+                self.mark(if only_writes { "the disk was full" } else { "the store was down" });
+                {
+                    let mut wrong = self.wrong();
+                    (wrong.store, wrong.only_writes) = (Some(why), only_writes);
+                }
+                self.clock.sleep_until(until).await;
+                self.wrong().store = None;
+            }
+            7 => {
+                self.add_fault(fault(FaultKind::Slow));
+                self.mark("the store was slow");
+                self.wrong().store_takes_ms = 3_000;
+                self.clock.sleep_until(until).await;
+                self.wrong().store_takes_ms = 0;
+            }
+            8 => {
+                self.add_fault(fault(FaultKind::Partition));
+                self.mark("a node was cut off");
+                self.wrong().cut_off.insert(node);
+                self.clock.sleep_until(until).await;
+                self.wrong().cut_off.remove(&node);
+            }
+            _ => {
+                let until = at.plus(lasts.min(Duration::from_mins(3)));
+                let fault = Fault { until: Some(moment(until)), ..fault(FaultKind::Pause) };
+                self.add_fault(fault);
+                self.mark("a node was frozen");
+                self.wrong().frozen_until.insert(node, until);
+            }
+        }
+    }
+}

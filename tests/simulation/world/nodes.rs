@@ -1,0 +1,106 @@
+//! The processes of the nodes: started, killed and started again, and what they tell each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callout::alarm::Alarms;
+use callout::chance::SeededChance;
+use callout::clock::{Clock, SteadyClock};
+use callout::engine::{Engine, Parts, Settings};
+use callout::metrics::Metrics;
+use callout::store::Others;
+use callout::timestamp::Timestamp;
+
+use super::{BEGAN, World, millis, moment};
+use crate::oracle::history::{Fault, FaultKind};
+use crate::ports::{Gate, Life, SimClock, SimSender, SimStore};
+
+/// A node that said nothing for so long is not there.
+const PRESENT_FOR: Duration = Duration::from_secs(10);
+
+impl World {
+    /// A node says that it is there, and hears of the others.
+    pub(crate) fn meet(&self, node: usize, accepted_at: Option<Timestamp>) -> Others {
+        let now = self.clock.now();
+        let mut met = self.met.lock().unwrap();
+        met.insert(node, (now, accepted_at));
+        let others = met.iter().filter(|(other, (seen_at, _))| **other != node && now.since(*seen_at) < PRESENT_FOR);
+        let accepted: Vec<Option<Timestamp>> = others.map(|(_, (_, accepted_at))| *accepted_at).collect();
+        Others { n_others: accepted.len(), accepted_at: accepted.into_iter().max().flatten() }
+    }
+
+    /// Starts the node, and starts it again whenever it is killed.
+    pub(super) async fn keep_alive(self: Arc<Self>, index: usize) {
+        let mut shift_ms: i64 = 0;
+        let mut killed_at: Option<Timestamp> = None;
+        loop {
+            let life = Arc::new(Life::default());
+            *self.nodes[index].life.lock().unwrap() = Arc::clone(&life);
+            let gate = Gate { world: Arc::clone(&self), node: index, life: Arc::clone(&life) };
+            let now = self.clock.now();
+            let began = Timestamp::from_millis(now.as_millis() + shift_ms);
+            let seed = self.dice().next();
+            let parts = Parts {
+                store: Arc::new(SimStore { gate: gate.clone() }),
+                sender: Arc::new(SimSender { gate: gate.clone() }),
+                clock: Arc::new(SimClock { gate, shown: SteadyClock::faster(began, 1), began }),
+                chance: Arc::new(SeededChance::new(seed)),
+                metrics: Arc::new(Metrics::new()),
+                alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
+                link_secret: [7; 32],
+                settings: Settings::default(),
+            };
+            let started = tokio::select! {
+                biased;
+                () = life.killed.notified() => None,
+                started = Engine::start(parts) => Some(started),
+            };
+            let downtime = match started {
+                Some(Ok(engine)) => {
+                    self.trace(|| format!("n{index} started"));
+                    if let Some(killed_at) = killed_at.take() {
+                        self.crashed(index, killed_at);
+                    }
+                    *self.nodes[index].engine.lock().unwrap() = Some(engine.clone());
+                    life.killed.notified().await;
+                    self.nodes[index].engine.lock().unwrap().take();
+                    engine.abandon();
+                    self.trace(|| format!("n{index} killed"));
+                    self.mark("a node was killed");
+                    let longest = self.dice().one_of(&[100, 5_000, 60_000, 1_800_000]);
+                    self.dice().between(10, longest)
+                }
+                // Whoever watches over it starts it again.
+                Some(Err(_)) => 1_000,
+                None => 100,
+            };
+            killed_at.get_or_insert(self.clock.now());
+            if !self.is_mended() && self.dice().permille(30) {
+                shift_ms = i64::try_from(self.dice().between(0, 4_000)).unwrap() - 2_000;
+                let at = moment(self.clock.now());
+                self.mark("a clock was stepped");
+                self.add_fault(Fault { kind: FaultKind::Clock, at, until: Some(at), known_at: None, node: None });
+            }
+            let up_at = self.clock.now().plus(millis(downtime));
+            let end = BEGAN.plus(Duration::from_hours(self.hours));
+            self.clock.sleep_until(if self.is_mended() { up_at } else { up_at.min(end) }).await;
+        }
+    }
+
+    fn crashed(&self, index: usize, at: Timestamp) {
+        self.add_fault(Fault {
+            kind: FaultKind::Crash,
+            at: moment(at),
+            until: Some(moment(self.clock.now())),
+            known_at: None,
+            node: Some(format!("n{index}")),
+        });
+    }
+
+    /// One thing goes wrong at some time of the day, for a while.
+    /// Some node that a request reaches.
+    pub(super) fn some_engine(&self) -> Option<Engine> {
+        let node = usize::try_from(self.dice().next()).unwrap_or(0) % self.nodes.len();
+        self.nodes[node].engine.lock().unwrap().clone()
+    }
+}
