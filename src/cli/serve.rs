@@ -82,9 +82,9 @@ fn code_of(error: &service::Error) -> u8 {
             | OpenError::NotOurs { .. }
             | OpenError::Unreadable { .. },
         ) => DAMAGED,
-        service::Error::StoreFailed | service::Error::Sqlite(OpenError::File { .. } | OpenError::Database { .. }) => {
-            DISK_FAILED
-        }
+        service::Error::StoreFailed
+        | service::Error::Timeline(_)
+        | service::Error::Sqlite(OpenError::File { .. } | OpenError::Database { .. }) => DISK_FAILED,
         service::Error::Sqlite(
             OpenError::InUse { .. } | OpenError::Newer { .. } | OpenError::SqliteTooOld { .. } | OpenError::Thread(_),
         )

@@ -30,7 +30,7 @@ use crate::outgoing::{
     SystemNames, Ways,
 };
 use crate::sender::Sender;
-use crate::store::{MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store};
+use crate::store::{self, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store};
 use crate::vonage::signature::EmptySecret;
 use crate::vonage::{self, PrivateKey, PrivateKeyError, SignatureSecret, TimeLimits, VonageSender};
 
@@ -100,6 +100,9 @@ pub enum Error {
     /// The database cannot be used.
     #[error(transparent)]
     Sqlite(#[from] OpenError),
+    /// The database does not say on which timeline its deadlines stand.
+    #[error("cannot go on with the deadlines of the database")]
+    Timeline(#[source] store::Error),
     /// The PostgreSQL database cannot be used.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
@@ -324,7 +327,7 @@ fn copies_folder(config: &Config) -> Option<PathBuf> {
     }
 }
 
-/// Opens the store. One that several nodes share brings the clock that they agree on.
+/// Opens the store, which may bring the clock that nodes, or the processes before and after a restart, agree on.
 async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
@@ -332,7 +335,11 @@ async fn open(
 ) -> Result<(Arc<dyn Store>, Arc<dyn Clock>), Error> {
     match &config.store {
         StoreChoice::Memory => Ok((Arc::new(MemoryStore::new()), clock)),
-        StoreChoice::Sqlite(path) => Ok((Arc::new(SqliteStore::open(path)?), clock)),
+        StoreChoice::Sqlite(path) => {
+            let store = SqliteStore::open(path)?;
+            let clock = store::clock_of(&store, clock).await.map_err(Error::Timeline)?;
+            Ok((Arc::new(store), clock))
+        }
         StoreChoice::Postgres(address) => {
             let store = PostgresStore::open(address.reveal(), clock, Arc::clone(chance)).await?;
             let clock = store.clock();

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::clock::{Clock, SharedClock, Timeline};
 use crate::contact::{Address, Channel};
 use crate::escalation::Alert;
 use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
@@ -140,6 +141,12 @@ pub trait Store: Send + Sync + 'static {
     /// Proves that something can be kept, by keeping something.
     async fn probe(&self, now: Timestamp) -> Result<(), Error>;
 
+    /// On which timeline a process goes on that has the store to itself, if `own` is what its clock says: see
+    /// [`Timeline::or_kept`]. What is answered is kept for the next one. Asked once, before anything is kept by it.
+    async fn go_on(&self, own: Timeline) -> Result<Timeline, Error> {
+        Ok(own)
+    }
+
     /// Where callbacks wait until they are delivered; none if this store keeps none.
     fn outbox(&self) -> Option<&dyn Outbox> {
         None
@@ -199,6 +206,26 @@ pub trait Store: Send + Sync + 'static {
     async fn news(&self, _after: u64, _limit: usize) -> Result<Vec<(u64, Vec<AlertId>)>, Error> {
         Ok(Vec::new())
     }
+}
+
+/// The clock of a process that has a store to itself: its own, set so that what waits in the store keeps the time
+/// that it had left, however the wall clock was stepped since the process before read it.
+pub async fn clock_of(store: &dyn Store, own: Arc<dyn Clock>) -> Result<Arc<dyn Clock>, Error> {
+    let Some(timeline) = own.timeline() else { return Ok(own) };
+    let ahead = store.go_on(timeline.clone()).await?.ahead_of(&timeline);
+    if ahead == 0 {
+        return Ok(own);
+    }
+    if ahead.unsigned_abs() >= STEP_TOLD {
+        tracing::warn!(
+            ahead_millis = ahead,
+            "the wall clock was stepped since callout began to wait for deadlines; they keep their remaining time, and \
+             times are shown as if it had not been stepped until callout is started while nothing waits"
+        );
+    }
+    let clock = SharedClock::over(own);
+    clock.set_offset(ahead);
+    Ok(Arc::new(clock))
 }
 
 /// Which overdue alerts to look for.
@@ -288,6 +315,9 @@ impl CopyError {
 
 /// How many wake-ups are looked at in one read by a store that has no better way to find late ones.
 const OVERDUE_PAGE: usize = 10_000;
+
+/// From how many milliseconds on a step of the wall clock is told of.
+const STEP_TOLD: u64 = 1_000;
 
 /// The most webhooks that are kept for attempts that are not known yet.
 pub const PARKED_MAX: usize = 100_000;

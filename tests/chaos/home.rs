@@ -193,11 +193,16 @@ impl Home {
 
     /// With this store, or with a database in the folder.
     pub(crate) async fn with_store(store: Option<String>) -> Self {
-        Self::among(store, "127.0.0.1").await
+        Self::among(store, "127.0.0.1", None).await
     }
 
-    /// The same, with everybody but callout itself at this address.
-    pub(crate) async fn among(store: Option<String>, host: &str) -> Self {
+    /// With a database in the folder, where the stand-in looks at the wall clock of this shim.
+    pub(crate) async fn with_wall_clock(of: &Shim) -> Self {
+        Self::among(None, "127.0.0.1", Some(of)).await
+    }
+
+    /// With everybody but callout itself at this address.
+    pub(crate) async fn among(store: Option<String>, host: &str, shim: Option<&Shim>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("callout.yaml"), config().to_string()).unwrap();
         std::fs::write(folder.path().join("people.yaml"), people().to_string()).unwrap();
@@ -206,6 +211,9 @@ impl Home {
         command.env_clear().current_dir(folder.path()).args(["sandbox", "--people", "people.yaml"]);
         command.args(["--listen", &format!("{host}:{sandbox_port}"), "--speed", &SPEED.to_string()]);
         command.args(["--webhooks", &format!("http://{host}:{port}"), "--signature-secret", SIGNATURE_SECRET]);
+        if let Some(shim) = shim {
+            shim.preload(&mut command);
+        }
         let (sandbox, log, listens) = begin(command, "listens on").await;
         assert!(listens, "the sandbox does not start: {:?}", log.lock().unwrap());
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();

@@ -11,6 +11,7 @@
     reason = "helpers of tests fail a test by panicking and say what they saw, and clippy excuses test functions only"
 )]
 
+mod clock;
 mod damage;
 mod dice;
 mod disk;

@@ -246,7 +246,7 @@ async fn three_nodes_lose_nothing_while_they_are_killed_frozen_and_cut_off() {
     through.set_host(Some(&Net::Database.address(1))).unwrap();
     through.set_port(Some(to_database.local_addr().unwrap().port())).unwrap();
     let store = format!("{through}?sslmode=disable");
-    let home = Home::among(Some(store), &Net::World.address(1)).await;
+    let home = Home::among(Some(store), &Net::World.address(1), None).await;
     let port = free_port();
     let everyone = (0..N_NODES).map(|node| format!("{}:{port}", Net::World.address(11 + node)).parse().unwrap());
     let to_nodes = TcpListener::bind((Net::World.address(1), home.port)).await.unwrap();

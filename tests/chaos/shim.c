@@ -1,7 +1,7 @@
 /* Stands between callout and the system, for the tests that torture the real process (tests/chaos).
  *
  * Preloaded into `callout serve`, it writes down every change of the database's files, lets the disk
- * fail on request, and kills the process at named points. The product knows nothing of it.
+ * fail on request, sets the wall clock, and kills the process at named points. The product knows nothing of it.
  *
  *   CHAOS_DB       the database's path; the files whose path begins with it are watched
  *   CHAOS_RECORD   a file that the changes are written to, in order (see `struct entry`)
@@ -28,6 +28,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum kinds { WRITE = 1, TRUNCATE, SYNC, UNLINK, DIRECTORY_SYNC };
@@ -48,6 +49,7 @@ enum switches {
     FAIL_SYNC,  /* n: the n-th sync from now fails with EIO; the one after that succeeds and means nothing */
     FAIL_READ,  /* n: the n-th read from now fails with EIO */
     N_SYNCS,    /* counted here, for the test to read */
+    WALL,       /* by how many seconds somebody has set the wall clock ahead */
     N_SWITCHES
 };
 
@@ -85,6 +87,7 @@ static __typeof__(&fdatasync) real_fdatasync;
 static __typeof__(&unlink) real_unlink;
 static __typeof__(&send) real_send;
 static __typeof__(&recv) real_recv;
+static __typeof__(&clock_gettime) real_clock_gettime;
 
 __attribute__((constructor)) static void begin(void) {
     real_write = REAL(write);
@@ -97,6 +100,7 @@ __attribute__((constructor)) static void begin(void) {
     real_unlink = REAL(unlink);
     real_send = REAL(send);
     real_recv = REAL(recv);
+    real_clock_gettime = REAL(clock_gettime);
     const char *text = getenv("CHAOS_DB");
     if (text) {
         snprintf(database, sizeof database, "%s", text);
@@ -332,4 +336,11 @@ ssize_t recv(int fd, void *bytes, size_t length, int flags) {
     ssize_t received = real_recv(fd, bytes, length, flags);
     if (received > 0) pass(ACCEPTED_AFTER);
     return received;
+}
+
+/* The wall clock is what somebody sets; all others go on evenly. */
+int clock_gettime(clockid_t which, struct timespec *at) {
+    int failed = real_clock_gettime ? real_clock_gettime(which, at) : (int) syscall(SYS_clock_gettime, which, at);
+    if (!failed && which == CLOCK_REALTIME && switches) at->tv_sec += switches[WALL];
+    return failed;
 }

@@ -49,6 +49,7 @@ pub(crate) enum Switch {
     FailSync = 2,
     FailRead = 3,
     NSyncs = 4,
+    Wall = 5,
 }
 
 /// How a process is to be watched.
@@ -121,5 +122,6 @@ fn place(switch: Switch) -> u64 {
         Switch::FailSync => 2,
         Switch::FailRead => 3,
         Switch::NSyncs => 4,
+        Switch::Wall => 5,
     }
 }

@@ -61,6 +61,16 @@ async fn any_answer_acknowledges_as_the_user_who_wrote_it() {
 }
 
 #[tokio::test]
+async fn an_answer_counts_though_the_wall_clock_was_set_back_since_the_start() {
+    let callout = Callout::start().await;
+    let alert = callout.raise_any().await;
+    callout.clock.wall_set_back(Duration::from_hours(1));
+    let reply = v1("messenger", TONYS_PSID, "ok");
+    callout.hears(&with(reply, "timestamp", json!("2026-03-01T01:16:05Z"))).await;
+    assert_eq!(callout.status_of(&alert).await, "acknowledged");
+}
+
+#[tokio::test]
 async fn a_picture_without_words_is_an_answer_too() {
     let callout = Callout::start().await;
     let alert = callout.raise_any().await;

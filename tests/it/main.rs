@@ -10,6 +10,7 @@ mod alerts;
 mod api_clients;
 mod browser;
 mod callbacks;
+mod clock_steps;
 mod config;
 mod copies;
 mod email;

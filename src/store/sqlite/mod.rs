@@ -25,6 +25,7 @@ mod readers;
 mod room;
 mod rows;
 mod sealed;
+mod timeline;
 mod writer;
 
 use std::path::Path;
@@ -35,6 +36,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
 use crate::callback::Subscriptions;
+use crate::clock::Timeline;
 use crate::contact::{Address, Channel};
 use crate::escalation::Alert;
 use crate::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
@@ -59,6 +61,7 @@ use forgetting::{Forget, ForgetPlans, WatchPlans};
 use opening::Ownership;
 use readers::{N_READERS, Readers};
 use room::Room;
+use timeline::GoOn;
 use writer::{Shared, Writer};
 
 /// Keeps alerts in a file.
@@ -280,6 +283,10 @@ impl Store for SqliteStore {
 
     async fn probe(&self, now: Timestamp) -> Result<(), Error> {
         self.ask(Probe { at: now }).await
+    }
+
+    async fn go_on(&self, own: Timeline) -> Result<Timeline, Error> {
+        self.ask(GoOn { own }).await
     }
 
     fn outbox(&self) -> Option<&dyn Outbox> {

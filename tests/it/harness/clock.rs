@@ -1,5 +1,6 @@
 //! A clock that a test moves by hand.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,32 +11,45 @@ use tokio::sync::watch;
 use crate::vonage_fixture::NOW;
 
 /// Stands still until it is moved; whoever sleeps wakes exactly when it has been moved far enough.
-pub(crate) struct HandClock(watch::Sender<Timestamp>);
+pub(crate) struct HandClock {
+    now: watch::Sender<Timestamp>,
+    /// By how many milliseconds the wall clock was set back since.
+    wall_behind: AtomicI64,
+}
 
 impl HandClock {
     pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(NOW))
+        Self { now: watch::Sender::new(NOW), wall_behind: AtomicI64::new(0) }
+    }
+
+    /// Somebody sets the wall clock back; this one goes on.
+    pub(crate) fn wall_set_back(&self, by: Duration) {
+        self.wall_behind.store(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
     /// Moves on to this moment, if it is not past already.
     pub(crate) fn reach(&self, moment: Timestamp) {
-        self.0.send_modify(|now| *now = moment.max(*now));
+        self.now.send_modify(|now| *now = moment.max(*now));
     }
 
     pub(crate) fn advance(&self, duration: Duration) {
-        self.0.send_modify(|now| *now = now.plus(duration));
+        self.now.send_modify(|now| *now = now.plus(duration));
     }
 }
 
 #[async_trait]
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
-        *self.0.borrow()
+        *self.now.borrow()
     }
 
     async fn sleep_until(&self, moment: Timestamp) {
-        let mut now = self.0.subscribe();
+        let mut now = self.now.subscribe();
         // An error would mean that the clock is gone, and it is being used.
         let _reached = now.wait_for(|now| *now >= moment).await.is_ok();
+    }
+
+    fn of_wall(&self, moment: Timestamp) -> Timestamp {
+        Timestamp::from_millis(moment.as_millis() + self.wall_behind.load(Ordering::Relaxed))
     }
 }
