@@ -6,28 +6,20 @@ use std::sync::{Arc, LazyLock};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use maud::{DOCTYPE, Markup, html};
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
 
 use crate::engine;
 use crate::escalation::{Alert, Status, Via};
-use crate::hash::sha256;
 use crate::id::AttemptNumber;
 use crate::link::Token;
 
 use super::App;
 use super::problem::Problem;
+use super::standalone::Standalone;
+use super::view::in_utc;
 
-/// Nothing is loaded, nothing is run, nothing is framed; the one form goes back to where it came from.
-/// The page's own style is let in by its hash, so that no other can be put in.
-static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let style = STANDARD.encode(sha256(STYLE.as_bytes()));
-    format!(
-        "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    )
-});
+static PAGE: LazyLock<Standalone> = LazyLock::new(|| Standalone::with(STYLE));
 
 /// The acknowledge page
 ///
@@ -40,7 +32,7 @@ pub(super) async fn show(
     token: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let (token, alert) = opened(&app, token).await?;
-    Ok(page(StatusCode::OK, &view(&alert, token.attempt)))
+    Ok(page(&alert, token.attempt))
 }
 
 /// The page's button
@@ -58,11 +50,11 @@ pub(super) async fn press(
     let by = step.map_or("", |step| step.user.as_ref());
     let channel = step.and_then(crate::escalation::Step::shown_channel);
     match app.engine().acknowledge(alert.id(), by, Via::Link, channel).await {
-        Ok(alert) => Ok(page(StatusCode::OK, &view(&alert, token.attempt))),
+        Ok(alert) => Ok(page(&alert, token.attempt)),
         // It was resolved meanwhile: the page says so.
         Err(engine::Error::Impossible(_)) => {
             let alert = app.engine().alert(alert.id()).await?;
-            Ok(page(StatusCode::OK, &view(&alert, token.attempt)))
+            Ok(page(&alert, token.attempt))
         }
         Err(error) => Err(error.into()),
     }
@@ -79,13 +71,10 @@ async fn opened(app: &App, path: Result<Path<String>, PathRejection>) -> Result<
     }
 }
 
-fn page(status: StatusCode, markup: &Markup) -> Response {
-    let headers = [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, POLICY.as_str()),
-        (HeaderName::from_static("x-robots-tag"), "noindex, nofollow"),
-    ];
-    (status, headers, Html(markup.clone().into_string())).into_response()
+fn page(alert: &Alert, attempt: AttemptNumber) -> Response {
+    let page = PAGE.page(&format!("Alert {}", alert.code()), &view(alert, attempt));
+    let headers = [(header::CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-robots-tag"), "noindex, nofollow")];
+    (headers, PAGE.answer(StatusCode::OK, page)).into_response()
 }
 
 fn view(alert: &Alert, attempt: AttemptNumber) -> Markup {
@@ -94,24 +83,10 @@ fn view(alert: &Alert, attempt: AttemptNumber) -> Markup {
         .and_then(|attempt| alert.step_of(attempt))
         .map_or_else(String::new, |step| step.user.to_string());
     html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "Alert " (alert.code()) }
-                style { (maud::PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    p.code { (alert.raised.severity.name()) " · " (alert.code()) }
-                    h1 { (alert.raised.message) }
-                    p.when { "Raised " time { (alert.raised.at) } }
-                    (answer(alert, &user))
-                }
-            }
-        }
+        p.code { (alert.raised.severity.name()) " · " (alert.code()) }
+        h1 { (alert.raised.message) }
+        p.when { "Raised " time datetime=(alert.raised.at) { (in_utc(alert.raised.at)) } }
+        (answer(alert, &user))
     }
 }
 

@@ -16,6 +16,7 @@ mod new_alert;
 mod openapi;
 mod pace;
 mod problem;
+mod standalone;
 mod view;
 mod webhooks;
 

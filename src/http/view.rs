@@ -10,6 +10,12 @@ use crate::timestamp::Timestamp;
 
 use super::openapi::schemas;
 
+/// A moment for people: `2026-03-01 02:15:07 UTC`.
+pub(super) fn in_utc(at: Timestamp) -> String {
+    let text = at.to_string().replacen('T', " ", 1);
+    format!("{} UTC", text.split('.').next().unwrap_or_default().trim_end_matches('Z'))
+}
+
 /// An alert, without attempts and timeline in a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Alert)]

@@ -8,6 +8,7 @@ use crate::config::Role;
 use crate::escalation::{Severity, Status};
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
+use crate::http::view::in_utc;
 use crate::timestamp::Timestamp;
 
 use super::assets;
@@ -111,12 +112,6 @@ pub(super) fn ago(at: Timestamp) -> Markup {
 /// How long it is until a moment.
 pub(super) fn countdown(until: Timestamp) -> Markup {
     html! { time.countdown datetime=(until) data-until { "until " (in_utc(until)) } }
-}
-
-/// `2026-03-01 02:15:07 UTC`.
-fn in_utc(at: Timestamp) -> String {
-    let text = at.to_string().replacen('T', " ", 1);
-    format!("{} UTC", text.split('.').next().unwrap_or_default().trim_end_matches('Z'))
 }
 
 /// How much of a wait is over.

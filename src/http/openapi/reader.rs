@@ -1,33 +1,31 @@
 //! The description of the API for people: one page, made from the same document, that loads and runs nothing.
 
-use axum::http::header;
-use axum::response::{Html, IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::hash::sha256;
+use crate::http::standalone::Standalone;
 
 use super::METHODS;
 
-/// The page and what it may do.
+/// The page, made once.
 pub(super) struct Page {
+    frame: Standalone,
     html: String,
-    policy: String,
 }
 
 impl Page {
     /// The page of a complete description.
     pub(super) fn of(document: &Value) -> Self {
-        let style = STANDARD.encode(sha256(STYLE.as_bytes()));
-        let policy = format!("default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'; base-uri 'none'");
-        Self { html: whole(document).into_string(), policy }
+        let frame = Standalone::with(STYLE);
+        let html = frame.page("callout: API", &whole(document));
+        Self { frame, html }
     }
 
     /// The page as an answer.
     pub(super) fn answer(&'static self) -> Response {
-        ([(header::CONTENT_SECURITY_POLICY, self.policy.as_str())], Html(self.html.as_str())).into_response()
+        self.frame.answer(StatusCode::OK, self.html.as_str())
     }
 }
 
@@ -68,48 +66,34 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
 fn whole(document: &Value) -> Markup {
     let operations = operations(document);
     html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "callout: API" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    h1 { "callout " (text(document, "/info/version")) ": API" }
-                    p { (text(document, "/info/description")) }
-                    p { "For machines: " a href="/openapi.json" { "/openapi.json" } "." }
-                    nav aria-label="Calls" {
-                        @for tag in list(document, "/tags") {
-                            h2 { (text(tag, "/name")) }
-                            p { (text(tag, "/description")) }
-                            ul {
-                                @for operation in operations.iter().filter(|one| text(one.what, "/tags/0") == text(tag, "/name")) {
-                                    li { a href={ "#" (operation.anchor()) } { code { (operation.method.to_uppercase()) " " (operation.path) } } " " (text(operation.what, "/summary")) }
-                                }
-                            }
-                        }
-                    }
-                    @for operation in &operations { (call(document, operation)) }
-                    h2 { "Keys" }
-                    dl {
-                        @for (name, scheme) in entries(document, "/components/securitySchemes") {
-                            dt { (name) } dd { (text(scheme, "/type")) " " (text(scheme, "/scheme")) ". " (text(scheme, "/description")) }
-                        }
-                    }
-                    h2 { "Forms" }
-                    @for (name, schema) in entries(document, "/components/schemas") {
-                        section id={ "form-" (name) } {
-                            h3 { (name) }
-                            p { (text(schema, "/description")) }
-                            (form(schema))
-                            (examples(schema))
-                        }
+        h1 { "callout " (text(document, "/info/version")) ": API" }
+        p { (text(document, "/info/description")) }
+        p { "For machines: " a href="/openapi.json" { "/openapi.json" } "." }
+        nav aria-label="Calls" {
+            @for tag in list(document, "/tags") {
+                h2 { (text(tag, "/name")) }
+                p { (text(tag, "/description")) }
+                ul {
+                    @for operation in operations.iter().filter(|one| text(one.what, "/tags/0") == text(tag, "/name")) {
+                        li { a href={ "#" (operation.anchor()) } { code { (operation.method.to_uppercase()) " " (operation.path) } } " " (text(operation.what, "/summary")) }
                     }
                 }
+            }
+        }
+        @for operation in &operations { (call(document, operation)) }
+        h2 { "Keys" }
+        dl {
+            @for (name, scheme) in entries(document, "/components/securitySchemes") {
+                dt { (name) } dd { (text(scheme, "/type")) " " (text(scheme, "/scheme")) ". " (text(scheme, "/description")) }
+            }
+        }
+        h2 { "Forms" }
+        @for (name, schema) in entries(document, "/components/schemas") {
+            section id={ "form-" (name) } {
+                h3 { (name) }
+                p { (text(schema, "/description")) }
+                (form(schema))
+                (examples(schema))
             }
         }
     }
