@@ -9,7 +9,7 @@
 //! | [`wording`] | how messages are worded |
 //! | [`escalation`] | the core: one pure function that decides everything |
 //! | [`clock`], [`chance`], [`sender`], [`incoming`] | the small ports: time, chance, what goes out, what comes back |
-//! | [`metrics`] | what is counted |
+//! | [`metrics`], [`traces`] | what is counted; what was done, for whoever collects it |
 //! | [`callback`], [`target`] | what other systems are told, and where that may go |
 //! | [`store`] | where alerts are kept |
 //! | [`config`] | from a file, flags and the environment to values that cannot be wrong |
@@ -51,5 +51,6 @@ pub mod store;
 pub mod target;
 pub mod telemetry;
 pub mod timestamp;
+pub mod traces;
 pub mod vonage;
 pub mod wording;

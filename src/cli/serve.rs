@@ -9,6 +9,7 @@ use crate::config::{self, Environment, Problem};
 use crate::service::{self, Service};
 use crate::store::OpenError;
 use crate::telemetry;
+use crate::traces::Traces;
 
 use super::terminal::{chain, complain};
 use super::{ConfigArguments, DAMAGED, DISK_FAILED, DONE, FAILED, complain_of};
@@ -20,7 +21,8 @@ pub(super) async fn run(arguments: &ConfigArguments, environment: &Environment) 
     };
     begin_to_log(environment);
     tell(&loaded.warnings);
-    let (mut signals, service) = match (Signals::new(), start(&loaded.config).await) {
+    let traces = Traces::by_variables(|name| environment.get(name));
+    let (mut signals, service) = match (Signals::new(), start(&loaded.config, traces).await) {
         (Ok(signals), Ok(service)) => (signals, service),
         (_, Err(code)) => return code,
         (Err(error), Ok(_)) => {
@@ -56,9 +58,9 @@ pub(super) async fn run(arguments: &ConfigArguments, environment: &Environment) 
     }
 }
 
-async fn start(config: &config::Config) -> Result<Service, u8> {
+async fn start(config: &config::Config, traces: Traces) -> Result<Service, u8> {
     let clock = Arc::new(SteadyClock::system());
-    match Service::start(config, clock).await {
+    match Service::start_traced(config, clock, traces).await {
         Ok(service) => {
             let address = service.address().unwrap_or(config.server.listen);
             tracing::info!(config = %config.path.display(), "callout listens on http://{address}");

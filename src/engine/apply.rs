@@ -12,6 +12,7 @@ use crate::id::AlertId;
 use crate::metrics::Metrics;
 use crate::store::{self, Claim, ClaimKey, Outcome, Replay, Stored, Update};
 use crate::timestamp::Timestamp;
+use crate::traces::Deed;
 
 use super::courtesies::Courtesy;
 use super::timers::{Wake, WakeWhy};
@@ -159,7 +160,10 @@ impl Engine {
             let planned = self.with_turn(Planned { next, effects, turn: turn.take() }, now);
             let outcome = if *event == Event::Repeated { Outcome::Repeated } else { Outcome::Changed };
             let claim = request.map(|request| request.claim(outcome, now));
-            match self.kept(id, self.0.store.update(&seen, Arc::new(planned.next), claim).await)? {
+            let committing = self.0.traces.begin();
+            let came = self.0.store.update(&seen, Arc::new(planned.next), claim).await;
+            self.0.traces.did(committing, id, Deed::Commit { event: event.name(), outcome: outcome_of(&came) });
+            match self.kept(id, came)? {
                 Update::Updated(stored) => {
                     // Before the next one may change the alert, so that changes are seen in their order.
                     self.await_what_follows(Some(&seen.alert), &stored.alert);
@@ -347,6 +351,16 @@ fn loggable<'a>(entry: &'a Entry, attempt: Option<&'a Attempt>) -> Option<&'a st
         attempt?.failure.as_ref()?.code.as_deref()
     } else {
         entry.detail.as_deref()
+    }
+}
+
+/// What came of a commit, in a word.
+fn outcome_of(came: &Result<Update, store::Error>) -> &'static str {
+    match came {
+        Ok(Update::Updated(_)) => "committed",
+        Ok(Update::Replayed(_)) => "replayed",
+        Ok(Update::Stale) => "stale",
+        Err(_) => "unavailable",
     }
 }
 

@@ -46,6 +46,7 @@ use crate::metrics::{Metrics, Readings};
 use crate::sender::Sender;
 use crate::store::{self, Page, Store};
 use crate::timestamp::Timestamp;
+use crate::traces::Traces;
 
 pub use apply::{Applied, Request};
 pub use keyed::ALERTS_OF_A_KEY_MAX;
@@ -88,6 +89,7 @@ struct Shared {
     chance: Arc<dyn Chance>,
     metrics: Arc<Metrics>,
     alarms: Arc<Alarms>,
+    traces: Traces,
     link_key: LinkKey,
     settings: ArcSwap<Settings>,
     turnstiles: Vec<Mutex<()>>,
@@ -125,6 +127,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Where the people who run callout are told.
     pub alarms: Arc<Alarms>,
+    /// Who is told what was done and how long it took.
+    pub traces: Traces,
     /// A secret that is not kept in the store; acknowledge links need it and one that is.
     pub link_secret: [u8; 32],
     /// What can be changed while the engine runs.
@@ -180,7 +184,7 @@ impl fmt::Debug for Engine {
 impl Engine {
     /// Takes up where the store left off, and begins to work.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, sender, clock, chance, metrics, alarms, link_secret, settings } = parts;
+        let Parts { store, sender, clock, chance, metrics, alarms, traces, link_secret, settings } = parts;
         let mut proposed = [0; 32];
         chance.fill(&mut proposed);
         let link_key = LinkKey::new(&store.secret("acknowledge-links", proposed).await?, &link_secret);
@@ -191,6 +195,7 @@ impl Engine {
             chance,
             metrics,
             alarms,
+            traces,
             link_key,
             newest_id: std::sync::Mutex::new(AlertId::from_bits(0)),
             turnstiles: std::iter::repeat_with(|| Mutex::new(())).take(TURNSTILES).collect(),
@@ -301,6 +306,11 @@ impl Engine {
     /// Where the people who run callout are told of what they must know.
     pub fn alarms(&self) -> &Arc<Alarms> {
         &self.0.alarms
+    }
+
+    /// Who is told what was done and how long it took.
+    pub fn traces(&self) -> &Traces {
+        &self.0.traces
     }
 
     /// The engine's clock.

@@ -15,6 +15,7 @@ use crate::id::{AlertId, AttemptNumber, AttemptRef, ProviderId};
 use crate::sender::{Answer, Late, Outbound, SendTrouble, TroubleCause};
 use crate::store;
 use crate::timestamp::Timestamp;
+use crate::traces::Deed;
 
 use super::outage::{Tell, Way};
 use super::receive::Received;
@@ -102,6 +103,7 @@ impl Engine {
             return Ok(());
         }
         let Some(outbound) = self.outbound(&alert, attempt, try_number) else { return Ok(()) };
+        let begun = self.0.traces.begin();
         let answer = match AssertUnwindSafe(self.0.sender.send(&outbound)).catch_unwind().await {
             Ok(answer) => answer,
             Err(_panic) => defect(),
@@ -109,9 +111,11 @@ impl Engine {
         let _known = self.0.recording.know(id);
         let way = Way::of(&outbound.step);
         let channel = outbound.step.shown_channel().map_or("workflow", Channel::name);
+        let outcome = word_for(&answer);
+        self.0.metrics.sent(channel, outcome);
+        self.0.traces.did(begun, id, Deed::Send { attempt, try_number, channel, outcome });
         match answer {
             Answer::Accepted(message) => {
-                self.0.metrics.sent(channel, "accepted");
                 self.way_is_open(way, self.now());
                 self.record(id, &Event::Accepted { attempt, id: message.clone() }).await?;
                 match &message {
@@ -120,13 +124,11 @@ impl Engine {
                 }
             }
             Answer::Refused(failure) => {
-                self.0.metrics.sent(channel, "refused");
                 tracing::warn!(alert.id = %id, attempt, channel, failure = %failure.in_words(),
                     "{} refused the message; going on with the next channel", way.name());
                 self.record(id, &Event::Refused { attempt, try_number, failure }).await
             }
             Answer::Trouble(trouble) => {
-                self.0.metrics.sent(channel, trouble.cause.name());
                 let event =
                     Event::Trouble { attempt, try_number, trouble: self.in_the_machines_words(&alert, &trouble) };
                 self.record(id, &event).await?;
@@ -237,7 +239,7 @@ impl Engine {
     pub(super) async fn apply_parked(&self, message: &ProviderId) -> Result<bool, Error> {
         let parked = self.0.store.parked(message).await?;
         for incoming in &parked {
-            if self.route(incoming).await? == Received::Unmatched {
+            if self.route(incoming).await?.received == Received::Unmatched {
                 return Ok(false);
             }
         }
@@ -245,6 +247,15 @@ impl Engine {
             self.0.store.unpark(message).await?;
         }
         Ok(true)
+    }
+}
+
+/// A word for metrics and traces.
+fn word_for(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Accepted(_) => "accepted",
+        Answer::Refused(_) => "refused",
+        Answer::Trouble(trouble) => trouble.cause.name(),
     }
 }
 

@@ -6,12 +6,17 @@ use crate::escalation::{self, Alert, Event, Ignored, Plan, Raised, Severity};
 use crate::id::AlertId;
 use crate::store::{Insert, Outcome, Replay};
 use crate::timestamp::Timestamp;
+use crate::traces::{Begun, Deed};
 
 use super::apply::{Applied, Planned, Request};
 use super::{Engine, Error};
 
 /// How often an alert is raised anew because the one with its dedup key was closed in the meantime.
 const RAISE_AGAIN_MAX: usize = 8;
+
+const fn commit_of_it(outcome: &'static str) -> Deed {
+    Deed::Commit { event: "raised", outcome }
+}
 
 /// What somebody wants to raise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +69,11 @@ impl Engine {
     /// Raises an alert. When this returns, the alert is as durable as the store can make it; it does not
     /// wait for a message to be sent.
     pub async fn raise(&self, new: NewAlert, request: Option<&Request>) -> Result<Raising, Error> {
-        let (engine, request) = (self.clone(), request.cloned());
-        self.to_the_end(async move { engine.raise_to_the_end(new, request.as_ref()).await }).await
+        let (engine, request, begun) = (self.clone(), request.cloned(), self.0.traces.begin());
+        self.to_the_end(async move { engine.raise_to_the_end(new, request.as_ref(), begun).await }).await
     }
 
-    async fn raise_to_the_end(&self, new: NewAlert, request: Option<&Request>) -> Result<Raising, Error> {
+    async fn raise_to_the_end(&self, new: NewAlert, request: Option<&Request>, begun: Begun) -> Result<Raising, Error> {
         for _ in 0..RAISE_AGAIN_MAX {
             let now = self.0.clock.now();
             let number = self.0.store.next_number().await?;
@@ -92,10 +97,19 @@ impl Engine {
             let claim = request.map(|request| request.claim(Outcome::Created, now));
             // Nobody may change the alert before what follows from its being raised is seen to.
             let guard = self.turnstile(id).await;
-            match self.kept(id, self.0.store.insert(Arc::new(planned.next), claim).await)? {
+            let committing = self.0.traces.begin();
+            let came = self.0.store.insert(Arc::new(planned.next), claim).await;
+            // Where there was such an alert already, this one never was.
+            match &came {
+                Ok(Insert::Inserted(_)) => self.0.traces.did(committing, id, commit_of_it("committed")),
+                Err(_) => self.0.traces.did(committing, id, commit_of_it("unavailable")),
+                Ok(Insert::Replayed(_) | Insert::Open(_)) => {}
+            }
+            match self.kept(id, came)? {
                 Insert::Inserted(stored) => {
                     self.await_what_follows(None, &stored.alert);
                     drop(guard);
+                    self.0.traces.did(begun, id, Deed::Raise);
                     self.committed(None, &stored, planned.effects, planned.turn);
                     return Ok(Raising::Created(stored.alert));
                 }

@@ -1,8 +1,9 @@
 //! The door of the webhooks: finding the alert that a report belongs to.
 
 use crate::escalation::{Alert, Attempt, Event, Report, ReportStatus};
-use crate::id::{AttemptRef, ProviderId};
+use crate::id::{AlertId, AttemptRef, ProviderId};
 use crate::incoming::{Foreign, Incoming, MessageStatus, WorkflowEnd};
+use crate::traces::{Begun, Deed};
 
 use super::apply::Applied;
 use super::{Engine, Error};
@@ -35,12 +36,26 @@ impl Received {
     }
 }
 
-impl From<&Applied> for Received {
+/// What became of a webhook, and which alert it was about.
+pub(super) struct Routed {
+    pub(super) received: Received,
+    pub(super) alert: Option<AlertId>,
+}
+
+impl From<Received> for Routed {
+    fn from(received: Received) -> Self {
+        Self { received, alert: None }
+    }
+}
+
+impl From<&Applied> for Routed {
     fn from(applied: &Applied) -> Self {
-        match applied {
-            Applied::Moved(_) => Self::Effective,
-            Applied::Stayed(..) | Applied::Replayed(_) => Self::Ineffective,
-        }
+        let (received, alert) = match applied {
+            Applied::Moved(alert) => (Received::Effective, alert.id()),
+            Applied::Stayed(alert, _) => (Received::Ineffective, alert.id()),
+            Applied::Replayed(replay) => (Received::Ineffective, replay.alert.id()),
+        };
+        Self { received, alert: Some(alert) }
     }
 }
 
@@ -58,16 +73,20 @@ impl Engine {
     /// Takes a webhook in. When this returns without an error, its effect is as durable as the store can
     /// make it, and it may be answered 200.
     pub async fn receive(&self, incoming: &Incoming) -> Result<Received, Error> {
-        let (engine, incoming) = (self.clone(), incoming.clone());
-        self.to_the_end(async move { engine.receive_to_the_end(&incoming).await }).await
+        let (engine, incoming, begun) = (self.clone(), incoming.clone(), self.0.traces.begin());
+        self.to_the_end(async move { engine.receive_to_the_end(&incoming, begun).await }).await
     }
 
-    async fn receive_to_the_end(&self, incoming: &Incoming) -> Result<Received, Error> {
-        let mut received = self.route(incoming).await?;
-        if received == Received::Unmatched {
-            received = self.keep_for_later(incoming).await?;
+    async fn receive_to_the_end(&self, incoming: &Incoming, begun: Begun) -> Result<Received, Error> {
+        let mut routed = self.route(incoming).await?;
+        if routed.received == Received::Unmatched {
+            routed = self.keep_for_later(incoming).await?;
         }
+        let Routed { received, alert } = routed;
         self.0.metrics.webhook(kind(incoming), received.name());
+        if let Some(alert) = alert {
+            self.0.traces.did(begun, alert, Deed::Webhook { kind: kind(incoming), outcome: received.name() });
+        }
         if received == Received::Foreign(Foreign::LegacySms) {
             tracing::warn!(
                 "a webhook came in the form of Vonage's old SMS API, which says nothing of an alert; \
@@ -77,23 +96,23 @@ impl Engine {
         Ok(received)
     }
 
-    pub(super) async fn route(&self, incoming: &Incoming) -> Result<Received, Error> {
+    pub(super) async fn route(&self, incoming: &Incoming) -> Result<Routed, Error> {
         match incoming {
             Incoming::Status(status) => self.take_status(status).await,
             Incoming::WorkflowEnd(end) => self.take_workflow_end(end).await,
             Incoming::Message(message) => self.take_message(message).await,
-            Incoming::Foreign(foreign) => Ok(Received::Foreign(*foreign)),
+            Incoming::Foreign(foreign) => Ok(Received::Foreign(*foreign).into()),
         }
     }
 
     /// Keeps a report for which no attempt is known: on Dispatch it may have come before the answer to the
     /// request that it reports on.
-    async fn keep_for_later(&self, incoming: &Incoming) -> Result<Received, Error> {
+    async fn keep_for_later(&self, incoming: &Incoming) -> Result<Routed, Error> {
         let id = match incoming {
             Incoming::Status(MessageStatus { reference: None, workflow: Some(workflow), .. }) => workflow,
             Incoming::Status(MessageStatus { reference: None, id: Some(id), .. }) => id,
             Incoming::WorkflowEnd(end) => &end.workflow,
-            Incoming::Status(_) | Incoming::Message(_) | Incoming::Foreign(_) => return Ok(Received::Unmatched),
+            Incoming::Status(_) | Incoming::Message(_) | Incoming::Foreign(_) => return Ok(Received::Unmatched.into()),
         };
         // What is sent again and again must not push out what others wait for.
         if !self.0.store.parked(id).await?.contains(incoming) {
@@ -101,34 +120,34 @@ impl Engine {
         }
         // The attempt may have become known while this was being kept. Whoever made it known may have
         // looked too early to find this, or may even have cleared it away with what came before it.
-        let received = self.route(incoming).await?;
-        if received == Received::Unmatched {
-            return Ok(Received::Parked);
+        let routed = self.route(incoming).await?;
+        if routed.received == Received::Unmatched {
+            return Ok(Received::Parked.into());
         }
         self.apply_parked(id).await?;
-        Ok(received)
+        Ok(routed)
     }
 
-    async fn take_status(&self, status: &MessageStatus) -> Result<Received, Error> {
-        let Some(reference) = self.attempt_of(status).await? else { return Ok(Received::Unmatched) };
-        let Some(alert) = self.known(reference).await? else { return Ok(Received::Unmatched) };
-        let Some(attempt) = alert.attempt(reference.attempt) else { return Ok(Received::Unmatched) };
+    async fn take_status(&self, status: &MessageStatus) -> Result<Routed, Error> {
+        let Some(reference) = self.attempt_of(status).await? else { return Ok(Received::Unmatched.into()) };
+        let Some(alert) = self.known(reference).await? else { return Ok(Received::Unmatched.into()) };
+        let Some(attempt) = alert.attempt(reference.attempt) else { return Ok(Received::Unmatched.into()) };
         let report = report_on(&alert, attempt, status);
         let event = Event::Reported { attempt: reference.attempt, report };
-        Ok(Received::from(&self.apply(reference.alert, &event, None).await?))
+        Ok(Routed::from(&self.apply(reference.alert, &event, None).await?))
     }
 
-    async fn take_workflow_end(&self, end: &WorkflowEnd) -> Result<Received, Error> {
+    async fn take_workflow_end(&self, end: &WorkflowEnd) -> Result<Routed, Error> {
         let reference = match self.0.store.find_message(&end.workflow).await? {
             Some(reference) => Some(reference),
             None => self.attempt_of_first_known(&end.messages).await?,
         };
-        let Some(reference) = reference else { return Ok(Received::Unmatched) };
-        let Some(alert) = self.known(reference).await? else { return Ok(Received::Unmatched) };
-        let Some(attempt) = alert.attempt(reference.attempt) else { return Ok(Received::Unmatched) };
+        let Some(reference) = reference else { return Ok(Received::Unmatched.into()) };
+        let Some(alert) = self.known(reference).await? else { return Ok(Received::Unmatched.into()) };
+        let Some(attempt) = alert.attempt(reference.attempt) else { return Ok(Received::Unmatched.into()) };
         let messages = end.messages.iter().map(|status| report_on(&alert, attempt, status)).collect();
         let event = Event::WorkflowEnded { attempt: reference.attempt, outcome: end.outcome, messages };
-        Ok(Received::from(&self.apply(reference.alert, &event, None).await?))
+        Ok(Routed::from(&self.apply(reference.alert, &event, None).await?))
     }
 
     async fn attempt_of_first_known(&self, messages: &[MessageStatus]) -> Result<Option<AttemptRef>, Error> {

@@ -10,7 +10,7 @@ use crate::incoming::InboundMessage;
 use crate::store::{ClaimKey, StatusFilter};
 
 use super::apply::Request;
-use super::receive::Received;
+use super::receive::{Received, Routed};
 use super::{Engine, Error};
 
 /// A reply may bear a time this long before the message it answers: Vonage's times have whole seconds,
@@ -36,17 +36,17 @@ struct Meant {
 }
 
 impl Engine {
-    pub(super) async fn take_message(&self, message: &InboundMessage) -> Result<Received, Error> {
+    pub(super) async fn take_message(&self, message: &InboundMessage) -> Result<Routed, Error> {
         let once = message.id.as_ref().map(once);
         if let Some(once) = &once
             && self.0.store.claimed(&once.key).await?.is_some()
         {
-            return Ok(Received::Ineffective);
+            return Ok(Received::Ineffective.into());
         }
         let meaning = meaning_of(message);
         let Some(meant) = self.meant(message, &meaning).await? else {
             tracing::info!(channel = message.channel.name(), "a message came in that answers no alert");
-            return Ok(Received::Unmatched);
+            return Ok(Received::Unmatched.into());
         };
         if meaning.intent == Intent::OptOut {
             tracing::warn!(alert.id = %meant.id, channel = message.channel.name(),
@@ -54,7 +54,7 @@ impl Engine {
         }
         let reply = Reply { id: message.id.clone(), channel: message.channel, intent: meaning.intent };
         let event = Event::Replied { attempt: meant.attempt, reply };
-        Ok(Received::from(&self.apply(meant.id, &event, once.as_ref()).await?))
+        Ok(Routed::from(&self.apply(meant.id, &event, once.as_ref()).await?))
     }
 
     /// The first that fits: a code, the quoted message, the newest alert that messaged this address.

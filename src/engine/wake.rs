@@ -10,6 +10,7 @@ use crate::escalation::{Alert, Event, Ignored, Progress, RETRY_AFTER_MAX};
 use crate::id::AlertId;
 use crate::store::Armed;
 use crate::timestamp::Timestamp;
+use crate::traces::Deed;
 
 use super::apply::Applied;
 use super::outage::Holding;
@@ -168,10 +169,13 @@ impl Engine {
             return Ok(());
         }
         let reach = self.0.outage.reach(alert);
-        if let Applied::Stayed(stayed, Ignored::Held) = self.apply(id, &Event::TimePassed { reach }, None).await?
-            && self.0.outage.hold(&stayed, reach) == Holding::NoLonger
-        {
-            self.wake_after_outage(vec![id]);
+        let begun = self.0.traces.begin();
+        match self.apply(id, &Event::TimePassed { reach }, None).await? {
+            Applied::Moved(_) => self.0.traces.did(begun, id, Deed::Deadline { attempt: alert.newest_attempt() }),
+            Applied::Stayed(stayed, Ignored::Held) if self.0.outage.hold(&stayed, reach) == Holding::NoLonger => {
+                self.wake_after_outage(vec![id]);
+            }
+            Applied::Stayed(..) | Applied::Replayed(_) => {}
         }
         Ok(())
     }

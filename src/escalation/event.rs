@@ -95,6 +95,28 @@ pub enum Event {
     Repeated,
 }
 
+impl Event {
+    /// A word for those who watch callout work.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::TimePassed { .. } => "time_passed",
+            Self::OutageOver => "outage_over",
+            Self::TurnCame => "turn_came",
+            Self::SenderLost => "sender_lost",
+            Self::Accepted { .. } => "accepted",
+            Self::Refused { .. } => "refused",
+            Self::Trouble { .. } => "trouble",
+            Self::Reported { .. } => "reported",
+            Self::WorkflowEnded { .. } => "workflow_ended",
+            Self::Replied { .. } => "replied",
+            Self::Acknowledge { .. } => "acknowledge",
+            Self::NextUser { .. } => "next_user",
+            Self::Resolve { .. } => "resolve",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
 /// What is known about the way to Vonage, judged over all alerts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {

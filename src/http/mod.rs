@@ -17,6 +17,7 @@ mod openapi;
 mod pace;
 mod problem;
 mod standalone;
+mod traced;
 mod view;
 mod webhooks;
 
@@ -185,7 +186,8 @@ fn routes() -> OpenApiRouter<App> {
 /// The paths, and everything that a request passes on its way.
 fn router(app: App, limits: Limits) -> Router {
     let (router, _described) = routes().split_for_parts();
-    router
+    let traces = app.engine().traces().clone();
+    let router = router
         // Pages for people in browsers are no part of the API.
         .merge(dashboard::routes())
         .method_not_allowed_fallback(method_not_allowed)
@@ -194,8 +196,10 @@ fn router(app: App, limits: Limits) -> Router {
         .layer(DefaultBodyLimit::max(ALERT_BODY_MAX.max(WEBHOOK_BODY_MAX)))
         .layer(middleware::from_fn_with_state(limits, within_time))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::map_response(guard))
-        .with_state(app)
+        .layer(middleware::map_response(guard));
+    let router =
+        if traces.is_on() { router.layer(middleware::from_fn_with_state(traces, traced::trace)) } else { router };
+    router.with_state(app)
 }
 
 async fn not_found() -> Problem {

@@ -31,6 +31,7 @@ use crate::outgoing::{
 };
 use crate::sender::Sender;
 use crate::store::{self, MemoryStore, OpenError, PostgresError, PostgresStore, SqliteStore, Store};
+use crate::traces::Traces;
 use crate::vonage::signature::EmptySecret;
 use crate::vonage::{self, PrivateKey, PrivateKeyError, SignatureSecret, TimeLimits, VonageSender};
 
@@ -143,9 +144,14 @@ pub enum Error {
 impl Service {
     /// Binds the socket, opens the store and starts the engine.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Self::start_traced(config, clock, Traces::off()).await
+    }
+
+    /// As [`Service::start`], with somebody who is told what is done and how long it takes.
+    pub async fn start_traced(config: &Config, clock: Arc<dyn Clock>, traces: Traces) -> Result<Self, Error> {
         let preparation = Preparation::begin(config)?;
         let (store, clock) = open(config, clock, &preparation.chance).await?;
-        preparation.finish(config, store, clock).await
+        preparation.finish(config, store, clock, traces).await
     }
 
     /// As [`Service::start`], over a store that the caller opens, once the socket is there.
@@ -156,7 +162,7 @@ impl Service {
     ) -> Result<Self, Error> {
         let preparation = Preparation::begin(config)?;
         let store = open(config)?;
-        preparation.finish(config, store, clock).await
+        preparation.finish(config, store, clock, Traces::off()).await
     }
 
     /// Where it listens; the port is a real one even where the configuration said zero.
@@ -210,6 +216,7 @@ impl Service {
         vigil::notify(sd_notify::NotifyState::Stopping);
         self.callbacks.stop().await;
         self.engine.stop().await;
+        self.engine.traces().flush().await;
         served.map_err(Error::Serve)
     }
 
@@ -245,7 +252,13 @@ impl Preparation {
         Ok(Self { listener, chance, api_key })
     }
 
-    async fn finish(self, config: &Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Service, Error> {
+    async fn finish(
+        self,
+        config: &Config,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        traces: Traces,
+    ) -> Result<Service, Error> {
         let Self { listener, chance, api_key } = self;
         let sender = Arc::new(VonageSender::new(vonage_settings(config)?, system_now)?);
         let metrics = Arc::new(Metrics::new());
@@ -263,6 +276,7 @@ impl Preparation {
             chance: Arc::clone(&chance),
             metrics: Arc::clone(&metrics),
             alarms: Arc::clone(&alarms),
+            traces,
             link_secret: link_secret(config),
             settings: engine_settings(config),
         })

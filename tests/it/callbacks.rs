@@ -28,6 +28,7 @@ use callout::outgoing::{CALLBACK_WAITS, CallbackParts, Callbacks, Endpoint, Name
 use callout::sender::{Answer, Outbound, Sender};
 use callout::store::{Delivery, DeliveryPage, MemoryStore, SqliteStore, Store, Which};
 use callout::target::Allowed;
+use callout::traces::Traces;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -172,6 +173,7 @@ impl Story {
             chance: Arc::new(SeededChance::new(1)),
             metrics: Arc::clone(&metrics),
             alarms: Arc::clone(&alarms),
+            traces: Traces::off(),
             link_secret: [7; 32],
             settings: Settings::default(),
         };

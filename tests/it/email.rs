@@ -16,6 +16,7 @@ use callout::metrics::Metrics;
 use callout::outgoing::{AlarmMail, MailSettings, MailTls, Mailer, Ways};
 use callout::sender::{Answer, Outbound, Sender};
 use callout::store::MemoryStore;
+use callout::traces::Traces;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
@@ -127,6 +128,7 @@ async fn engine(settings: MailSettings) -> Engine {
         chance: Arc::new(SeededChance::new(1)),
         alarms: Arc::new(Alarms::new(Arc::clone(&metrics))),
         metrics,
+        traces: Traces::off(),
         link_secret: [7; 32],
         settings: Settings { public_url: Some("https://callout.example".into()), ..Settings::default() },
     };

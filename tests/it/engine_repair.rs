@@ -14,6 +14,7 @@ use callout::escalation::{Backend, ReportStatus};
 use callout::metrics::Metrics;
 use callout::store::{MemoryStore, Page};
 use callout::timestamp::Timestamp;
+use callout::traces::Traces;
 
 use super::engine_frail::{Call, Frail};
 use super::engine_stage::{BEGAN, Part, Stage, StandIn, a_minute_each, down, minutes, new_alert, seconds, tutorial};
@@ -162,6 +163,7 @@ async fn an_engine_with_nothing_to_do_wakes_up_to_tidy_and_to_look_after_itself_
         chance: Arc::new(SeededChance::new(1)),
         metrics: Arc::new(Metrics::new()),
         alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
+        traces: Traces::off(),
         link_secret: [7; 32],
         settings: Settings { max_per_second: 25, ..Settings::default() },
     };

@@ -21,6 +21,7 @@ use callout::metrics::Metrics;
 use callout::sender::{Answer, Notice, Outbound, SendTrouble, Sender, TroubleCause};
 use callout::store::{MemoryStore, Store};
 use callout::timestamp::Timestamp;
+use callout::traces::Traces;
 
 /// When every story begins: 2026-03-01T02:15:00Z.
 pub(crate) const BEGAN: Timestamp = Timestamp::from_millis(1_772_331_300_000);
@@ -59,6 +60,7 @@ impl Stage {
             chance: Arc::new(SeededChance::new(clock.now().as_millis().unsigned_abs())),
             metrics: Arc::new(Metrics::new()),
             alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
+            traces: Traces::off(),
             link_secret: [7; 32],
             settings: settings.clone(),
         };

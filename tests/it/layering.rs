@@ -21,7 +21,7 @@ struct Row {
 
 /// A module may use itself and what its row lists. `engine` and `http` see the store as a trait, so
 /// they may not name the stores themselves ([`HIDDEN`]).
-const TABLE: [Row; 29] = [
+const TABLE: [Row; 30] = [
     Row { module: "timestamp", may_use: &[] },
     Row { module: "id", may_use: &["timestamp"] },
     Row { module: "contact", may_use: &[] },
@@ -33,6 +33,7 @@ const TABLE: [Row; 29] = [
     Row { module: "chance", may_use: &[] },
     Row { module: "link", may_use: &["id"] },
     Row { module: "metrics", may_use: &[] },
+    Row { module: "traces", may_use: &["timestamp", "id", "hash", "chain", "clock"] },
     Row { module: "alarm", may_use: &["timestamp", "id", "metrics"] },
     Row { module: "sender", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "incoming", may_use: &["timestamp", "id", "contact", "escalation"] },
@@ -79,6 +80,7 @@ const TABLE: [Row; 29] = [
             "store",
             "link",
             "metrics",
+            "traces",
             "alarm",
         ],
     },
@@ -99,6 +101,7 @@ const TABLE: [Row; 29] = [
             "vonage",
             "engine",
             "link",
+            "traces",
             "outgoing",
         ],
     },
@@ -136,14 +139,18 @@ const WIRING: [&str; 4] = ["service", "cli", "lib", "main"];
 const HIDDEN: [(&str, &str); 3] = [("store", "memory"), ("store", "sqlite"), ("store", "postgres")];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 20] = [
+const CRATES: [(&str, &[&str]); 24] = [
     ("rusqlite", &["store"]),
     ("tokio_postgres", &["store"]),
     ("tokio_postgres_rustls", &["store"]),
     ("deadpool_postgres", &["store"]),
     ("rustls", &["store"]),
     ("rustls_platform_verifier", &["store"]),
-    ("reqwest", &["vonage", "outgoing", "sandbox", "heartbeat", "cli"]),
+    ("reqwest", &["vonage", "outgoing", "sandbox", "heartbeat", "traces", "cli"]),
+    ("opentelemetry", &["traces"]),
+    ("opentelemetry_http", &["traces"]),
+    ("opentelemetry_otlp", &["traces"]),
+    ("opentelemetry_sdk", &["traces"]),
     ("axum", &["http", "sandbox"]),
     ("lettre", &["outgoing"]),
     ("axum_server", &["http", "sandbox"]),

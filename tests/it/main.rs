@@ -72,6 +72,7 @@ mod stores;
 mod strangers;
 mod supply_chain;
 mod terminal;
+mod traces;
 mod vonage_bodies;
 mod vonage_client;
 mod vonage_fixture;

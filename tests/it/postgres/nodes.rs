@@ -12,6 +12,7 @@ use callout::escalation::{Backend, Plan};
 use callout::id::AlertId;
 use callout::metrics::Metrics;
 use callout::store::Store;
+use callout::traces::Traces;
 
 use super::proxy::Proxy;
 use super::server::Database;
@@ -250,6 +251,7 @@ async fn by_the_databases_clock(database: &Database, vonage: &Arc<StandIn>) -> E
         chance: Arc::new(SystemChance::new()),
         metrics: Arc::new(Metrics::new()),
         alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
+        traces: Traces::off(),
         link_secret: [7; 32],
         settings: Settings::default(),
     };

@@ -8,7 +8,7 @@ mod attacks;
 mod flood;
 mod keys;
 mod privacy;
-mod program;
+pub(crate) mod program;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `callout`. Everything it writes to standard error is kept.
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
     said: Arc<Mutex<String>>,
     n_lines: watch::Receiver<usize>,
@@ -23,7 +23,7 @@ pub(super) struct Program {
 
 impl Program {
     /// Starts `callout serve`, by way of a shell that raises the limit on open files as far as it may.
-    pub(super) fn serve(folder: &Path, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn serve(folder: &Path, environment: &[(&str, &str)]) -> Self {
         let script = "ulimit -n \"$(ulimit -H -n)\" 2>/dev/null; exec \"$0\" serve --config callout.yaml 2>&1";
         let mut child = Command::new("sh")
             .args(["-c", script, env!("CARGO_BIN_EXE_callout")])
@@ -49,12 +49,12 @@ impl Program {
     }
 
     /// Everything it has written so far.
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until it has written something.
-    pub(super) async fn until_it_says(&self, words: &str) {
+    pub(crate) async fn until_it_says(&self, words: &str) {
         let mut n_lines = self.n_lines.clone();
         let said = async {
             while !self.said().contains(words) {
@@ -66,7 +66,7 @@ impl Program {
     }
 
     /// Where it listens.
-    pub(super) async fn address(&self) -> SocketAddr {
+    pub(crate) async fn address(&self) -> SocketAddr {
         const BEFORE: &str = "callout listens on http://";
         self.until_it_says(BEFORE).await;
         let said = self.said();
@@ -86,7 +86,7 @@ impl Program {
     }
 
     /// Stops it, and answers everything that it has ever written.
-    pub(super) async fn stop(mut self) -> String {
+    pub(crate) async fn stop(mut self) -> String {
         self.signal("TERM");
         let reader = self.reader.take().expect("it was not stopped before");
         tokio::task::spawn_blocking(move || reader.join()).await.expect("a thread").expect("it could read");

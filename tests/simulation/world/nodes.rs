@@ -10,6 +10,7 @@ use callout::engine::{Engine, Parts, Settings};
 use callout::metrics::Metrics;
 use callout::store::Others;
 use callout::timestamp::Timestamp;
+use callout::traces::Traces;
 
 use super::{BEGAN, World, millis, moment};
 use crate::oracle::history::{Fault, FaultKind};
@@ -47,6 +48,7 @@ impl World {
                 chance: Arc::new(SeededChance::new(seed)),
                 metrics: Arc::new(Metrics::new()),
                 alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
+                traces: Traces::off(),
                 link_secret: [7; 32],
                 settings: Settings::default(),
             };
