@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::timestamp::Timestamp;
 
-use super::watching::AUDIT_STALE_AFTER;
 use super::{Engine, Error};
 
 /// How the engine does at one moment.
@@ -63,7 +62,7 @@ impl Engine {
             last_accepted_at: shared.outage.vonage_accepted_at(),
             n_quarantined: shared.watch.n_quarantined(),
             audited_ago: self.audited_ago(),
-            is_audit_stale: self.audited_ago().is_some_and(|ago| ago > AUDIT_STALE_AFTER),
+            is_audit_stale: self.is_audit_stale(),
             room: self.room(),
         }
     }

@@ -34,7 +34,7 @@ const AUDIT_SUSPECTS_MAX: usize = 10_000;
 /// How many late alerts are read at a time.
 const AUDIT_PAGE: usize = 1_000;
 /// After how long without an audit that passed the engine counts as standing still: three were missed.
-pub(super) const AUDIT_STALE_AFTER: Duration = Duration::from_secs(90);
+const AUDIT_STALE_AFTER: Duration = Duration::from_secs(90);
 /// How long something may wait that should happen at once before the engine counts as standing still.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// How long a proof that the store keeps something holds.
@@ -58,6 +58,8 @@ pub(super) struct Watch {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Audit {
+    /// When this process began to audit.
+    began_at: Option<Timestamp>,
     passed_at: Option<Timestamp>,
     room: Room,
 }
@@ -126,6 +128,7 @@ impl Watch {
 
 impl Engine {
     pub(super) async fn watch(&self) {
+        self.0.watch.audited().began_at.get_or_insert(self.now());
         let mut round = 0_u32;
         let mut suspects = Suspects::new();
         loop {
@@ -218,6 +221,12 @@ impl Engine {
     /// How long ago the open alerts passed an audit, if they did since the start.
     pub(super) fn audited_ago(&self) -> Option<Duration> {
         self.0.watch.audited().passed_at.map(|passed_at| self.now().since(passed_at))
+    }
+
+    /// Whether an audit should have passed since: one that never did is no better than one that did long ago.
+    pub(super) fn is_audit_stale(&self) -> bool {
+        let Audit { began_at, passed_at, room: _ } = *self.0.watch.audited();
+        passed_at.or(began_at).is_some_and(|at| self.now().since(at) > AUDIT_STALE_AFTER)
     }
 
     pub(super) fn room(&self) -> Room {

@@ -12,7 +12,7 @@ use callout::escalation::Alert;
 use callout::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use callout::incoming::Incoming;
 use callout::store::{
-    Armed, Claim, ClaimKey, Error, Insert, MemoryStore, Page, Replay, StatusFilter, Store, Stored, Update,
+    Armed, Claim, ClaimKey, Disk, Error, Insert, MemoryStore, Page, Replay, StatusFilter, Store, Stored, Update,
 };
 use callout::timestamp::Timestamp;
 
@@ -27,6 +27,7 @@ pub(crate) enum Call {
     Parked,
     Unpark,
     Probe,
+    Audit,
     Other,
 }
 
@@ -65,6 +66,7 @@ pub(crate) struct Frail {
     faults: Mutex<Vec<Fault>>,
     n_struck: Mutex<usize>,
     poisoned: Mutex<Option<AlertId>>,
+    disk: Mutex<Option<Disk>>,
 }
 
 impl Frail {
@@ -74,6 +76,7 @@ impl Frail {
             faults: Mutex::default(),
             n_struck: Mutex::default(),
             poisoned: Mutex::default(),
+            disk: Mutex::default(),
         })
     }
 
@@ -129,6 +132,11 @@ impl Frail {
     /// Whoever reads this alert fails, until the store is healed.
     pub(crate) fn poison(&self, id: AlertId) {
         *self.poisoned.lock().unwrap() = Some(id);
+    }
+
+    /// From now on its disk is like this.
+    pub(crate) fn stands_on(&self, disk: Disk) {
+        *self.disk.lock().unwrap() = Some(disk);
     }
 
     pub(crate) fn heal(&self) {
@@ -205,6 +213,10 @@ impl Store for Frail {
         self.around(Call::Other, self.inner.armed(after, limit)).await
     }
 
+    async fn overdue(&self, before: Timestamp, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
+        self.around(Call::Audit, self.inner.overdue(before, after, limit)).await
+    }
+
     async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {
         self.around(Call::Other, self.inner.list(page)).await
     }
@@ -269,6 +281,10 @@ impl Store for Frail {
 
     async fn probe(&self, now: Timestamp) -> Result<(), Error> {
         self.around(Call::Probe, self.inner.probe(now)).await
+    }
+
+    async fn tend(&self) -> Result<Option<Disk>, Error> {
+        Ok(*self.disk.lock().unwrap())
     }
 
     async fn close(&self) {

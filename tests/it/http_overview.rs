@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use callout::engine::READY_KEPT;
+use callout::store::Disk;
 use serde_json::{Value, json};
 
 use crate::engine_frail::{Call, Frail};
-use crate::harness::{Callout, KEY, Mood, PATIENCE, Setup, path_of};
+use crate::harness::{Answer, Callout, KEY, Mood, PATIENCE, Setup, path_of};
 
 /// How many recent alerts a page has.
 const A_PAGE: usize = 25;
@@ -134,4 +135,110 @@ async fn the_page_says_what_is_ill_about_the_pager_itself() {
     };
     let headline = tokio::time::timeout(PATIENCE, aside).await.expect("the poisoned alert is set aside");
     assert_eq!(headline, "There are alerts that the pager cannot work on.");
+}
+
+/// How one part does: the tile's colour, and its words.
+fn tile(page: &str, name: &str) -> (String, String) {
+    let tiles = page.split_once("class=\"tiles\"").unwrap().1.split_once("</dl>").unwrap().0;
+    let tile = tiles.split("<div class=\"").find(|tile| tile.contains(&format!("<dt>{name}</dt>"))).unwrap();
+    let (health, rest) = tile.split_once('"').unwrap();
+    let words = rest.split_once("<dd>").unwrap().1.split_once("</dd>").unwrap().0;
+    let words = words.split('<').map(|piece| piece.split_once('>').map_or(piece, |(_, text)| text)).collect();
+    (health.to_owned(), words)
+}
+
+/// What stands above the tiles, and its colour.
+fn headline(page: &str) -> (String, String) {
+    let (before, rest) = page.split_once(" id=\"headline\">").unwrap();
+    let (_, class) = before.rsplit_once("class=\"pulse ").unwrap();
+    (class.trim_end_matches('"').to_owned(), rest.split_once('<').unwrap().0.to_owned())
+}
+
+fn said(health: &str, words: &str) -> (String, String) {
+    (health.to_owned(), words.to_owned())
+}
+
+impl Callout {
+    /// The first page as soon as a part does so; time passes meanwhile.
+    async fn overview_when(&self, cookie: &str, name: &str, expected: &(String, String)) -> String {
+        let mut newest = String::new();
+        let comes = async {
+            loop {
+                newest = self.overview(cookie, "").await;
+                if tile(&newest, name) == *expected {
+                    return;
+                }
+                self.clock.advance(Duration::from_secs(10));
+                tokio::task::yield_now().await;
+            }
+        };
+        let came = tokio::time::timeout(PATIENCE, comes).await;
+        assert!(came.is_ok(), "{name} never was {expected:?}, but {:?}", tile(&newest, name));
+        newest
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_that_the_disk_is_nearly_full_before_it_is() {
+    let store = Frail::new();
+    let callout = Setup::in_store(&store).start().await;
+    let cookie = callout.sign_in(KEY, "").await;
+    assert_eq!(headline(&callout.overview(&cookie, "").await), said("well", "The pager is well."));
+
+    store.stands_on(Disk { free_bytes: 500 << 20, is_low: true, is_full: false });
+    let low = said("doubtful", "keeps alerts, but the disk is nearly full");
+    let page = callout.overview_when(&cookie, "Store", &low).await;
+    assert_eq!(headline(&page), said("doubtful", "The disk is nearly full. Make room before new alerts are refused."));
+
+    store.stands_on(Disk { free_bytes: 0, is_low: true, is_full: true });
+    let page = callout.overview_when(&cookie, "Store", &said("ill", "disk full: new alerts are refused")).await;
+    assert_eq!(headline(&page), said("ill", "The disk is full. New alerts are refused."));
+
+    store.stands_on(Disk { free_bytes: 5 << 30, is_low: false, is_full: false });
+    let page = callout.overview_when(&cookie, "Store", &said("doubtful", "memory only: lost at the end")).await;
+    assert_eq!(headline(&page), said("well", "The pager is well."));
+}
+
+#[tokio::test]
+async fn the_page_says_that_the_audit_has_not_passed_for_a_while() {
+    const STALE: &str = "The pager has not passed its own audit for a while.";
+    let store = Frail::new();
+    let callout = Setup::in_store(&store).start().await;
+    let cookie = callout.sign_in(KEY, "").await;
+    let passed = |page: &str| tile(page, "Audit").1.starts_with("all alerts looked after ");
+    let page = callout.overview(&cookie, "").await;
+    assert!(passed(&page) && tile(&page, "Audit").0 == "well", "{:?}", tile(&page, "Audit"));
+
+    store.fail(Call::Audit, usize::MAX);
+    callout.clock.advance(Duration::from_secs(91));
+    let page = callout.overview(&cookie, "").await;
+    assert_eq!((headline(&page), &*tile(&page, "Audit").0), (said("ill", STALE), "ill"));
+    assert!(passed(&page), "it says when it last did: {:?}", tile(&page, "Audit"));
+
+    store.heal();
+    let again = async {
+        while headline(&callout.overview(&cookie, "").await).0 != "well" {
+            callout.clock.advance(Duration::from_secs(10));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("an audit passes again");
+}
+
+#[tokio::test]
+async fn an_audit_that_never_passed_is_no_better_than_one_that_did_long_ago() {
+    let store = Frail::new();
+    store.fail(Call::Audit, usize::MAX);
+    let callout = Setup::in_store(&store).start().await;
+    let cookie = callout.sign_in(KEY, "").await;
+    let at_first = callout.overview(&cookie, "").await;
+    assert_eq!(tile(&at_first, "Audit"), said("doubtful", "not passed since the start"));
+    assert_eq!(headline(&at_first), said("well", "The pager is well."));
+
+    callout.clock.advance(Duration::from_secs(91));
+    let page = callout.overview(&cookie, "").await;
+    assert_eq!(tile(&page, "Audit"), said("ill", "not passed since the start"));
+    assert_eq!(headline(&page), said("ill", "The pager has not passed its own audit for a while."));
+    let ready = Answer::of(callout.stranger(reqwest::Method::GET, "/readyz")).await.is(200).json();
+    assert!(ready["warnings"].to_string().contains("no audit of the open alerts has passed"), "{ready}");
 }

@@ -121,26 +121,10 @@ const fn well_unless(is_ill: bool) -> &'static str {
 /// Whether the pager itself is well, at a glance.
 fn pager(vitals: &Vitals, store_keeps: bool, settings: &Settings, now: Timestamp) -> Markup {
     let vonage_is_ill = vitals.outage_since.is_some() || vitals.n_failing_at_vonage > 0;
-    let headline = if vitals.is_stopping {
-        Some("The pager is stopping.")
-    } else if !store_keeps {
-        Some("The store keeps nothing. New alerts are refused until it does.")
-    } else if vitals.outage_since.is_some() {
-        Some("Nothing gets through to Vonage. Alerts wait where they are.")
-    } else if vitals.room == Room::Full {
-        Some("The disk is full. New alerts are refused.")
-    } else if vitals.n_quarantined > 0 {
-        Some("There are alerts that the pager cannot work on.")
-    } else if vitals.is_audit_stale {
-        Some("The pager has not passed its own audit for a while.")
-    } else if vitals.n_failing > 0 {
-        Some("A send fails. It is tried again.")
-    } else {
-        None
-    };
+    let (health, headline) = headline(vitals, store_keeps);
     html! {
         section #vitals data-live-part aria-label="The pager itself" {
-            p #headline .pulse.(well_unless(headline.is_some())) { (headline.unwrap_or("The pager is well.")) }
+            p #headline .pulse.(health) { (headline) }
             dl.tiles {
                 (tile(well_unless(vonage_is_ill), "Vonage", &html! {
                     @if let Some(since) = vitals.outage_since {
@@ -163,6 +147,29 @@ fn pager(vitals: &Vitals, store_keeps: bool, settings: &Settings, now: Timestamp
             }
             p.hint.stamp { "As of " (frame::moment(now)) }
         }
+    }
+}
+
+/// The worst of what is to be said, with its colour.
+const fn headline(vitals: &Vitals, store_keeps: bool) -> (&'static str, &'static str) {
+    if vitals.is_stopping {
+        ("ill", "The pager is stopping.")
+    } else if !store_keeps {
+        ("ill", "The store keeps nothing. New alerts are refused until it does.")
+    } else if vitals.outage_since.is_some() {
+        ("ill", "Nothing gets through to Vonage. Alerts wait where they are.")
+    } else if matches!(vitals.room, Room::Full) {
+        ("ill", "The disk is full. New alerts are refused.")
+    } else if vitals.n_quarantined > 0 {
+        ("ill", "There are alerts that the pager cannot work on.")
+    } else if vitals.is_audit_stale {
+        ("ill", "The pager has not passed its own audit for a while.")
+    } else if vitals.n_failing > 0 {
+        ("ill", "A send fails. It is tried again.")
+    } else if matches!(vitals.room, Room::Low) {
+        ("doubtful", "The disk is nearly full. Make room before new alerts are refused.")
+    } else {
+        ("well", "The pager is well.")
     }
 }
 
