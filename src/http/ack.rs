@@ -84,7 +84,7 @@ fn view(alert: &Alert, attempt: AttemptNumber) -> Markup {
         .map_or_else(String::new, |step| step.user.to_string());
     html! {
         p.code { (alert.raised.severity.name()) " · " (alert.code()) }
-        h1 { (alert.raised.message) }
+        h1 dir="auto" { (alert.raised.message) }
         p.when { "Raised " time datetime=(alert.raised.at) { (in_utc(alert.raised.at)) } }
         (answer(alert, &user))
     }

@@ -26,8 +26,8 @@ impl Callout {
 
 /// The texts of the alerts on a page, those that escalate before the others.
 fn texts(page: &str) -> Vec<&str> {
-    let cards = page.split("<h3><a").skip(1).map(|rest| rest.split_once('>').unwrap().1);
-    let rows = page.split("<span class=\"text\">").skip(1);
+    let cards = page.split("<h3 dir=\"auto\"><a").skip(1).map(|rest| rest.split_once('>').unwrap().1);
+    let rows = page.split("<span class=\"text\" dir=\"auto\">").skip(1);
     cards.chain(rows).map(|rest| rest.split_once('<').unwrap().0).collect()
 }
 
@@ -149,9 +149,10 @@ fn tile(page: &str, name: &str) -> (String, String) {
 
 /// What stands above the tiles, and its colour.
 fn headline(page: &str) -> (String, String) {
-    let (before, rest) = page.split_once(" id=\"headline\">").unwrap();
+    let (before, rest) = page.split_once("\" id=\"headline\"").unwrap();
     let (_, class) = before.rsplit_once("class=\"pulse ").unwrap();
-    (class.trim_end_matches('"').to_owned(), rest.split_once('<').unwrap().0.to_owned())
+    let words = rest.split_once('>').unwrap().1.split_once('<').unwrap().0;
+    said(class, words)
 }
 
 fn said(health: &str, words: &str) -> (String, String) {

@@ -47,7 +47,7 @@ fn head(alert: &Alert) -> Markup {
                 span.code title="The code that messages carry" { (alert.code()) }
                 @if alert.repeats > 0 { span.hint { "posted " (u64::from(alert.repeats) + 1) " times" } }
             }
-            h1.message { (raised.message) }
+            h1.message dir="auto" { (raised.message) }
             p.facts {
                 span { "Raised " (frame::moment(raised.at)) }
                 @match &raised.policy { Some(policy) => span { "Policy " (policy) }, None => span { "Users of its own" } }
@@ -81,6 +81,7 @@ fn state(alert: &Alert, now: Timestamp) -> Markup {
                     @if let Progress::Waiting { until } = progress {
                         p.big { (frame::countdown(until)) }
                         (frame::wait("Time until the next step", attempt.sent_at.unwrap_or(until), until, now))
+                        (ladder::next(alert, now))
                     }
                 }
                 (Status::Acknowledged, _) => p #headline {

@@ -66,6 +66,18 @@ pub(super) const fn label(channel: Channel) -> &'static str {
     }
 }
 
+/// Who is called when the current wait is over.
+pub(super) fn next(alert: &Alert, now: Timestamp) -> Markup {
+    let coming = outlook(alert, now, 1).coming.first().and_then(|next| alert.plan().steps().get(next.step));
+    html! {
+        p.next {
+            "If nobody answers: "
+            @if let Some(step) = coming { strong { (step.user) } " on " (channels(step)) }
+            @else { "exhausted, nobody is left to call" }
+        }
+    }
+}
+
 /// The whole ladder.
 pub(super) fn show(alert: &Alert, now: Timestamp) -> Markup {
     let forecast = outlook(alert, now, RUNGS_SHOWN);

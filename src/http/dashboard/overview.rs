@@ -101,8 +101,9 @@ pub(super) async fn show(State(app): State<App>, Extension(caller): Extension<Ca
     let settings = app.settings();
     let content = html! {
         h1.unseen { "Alerts" }
-        (pager(&vitals, store_keeps, &settings, now))
+        (headline(&vitals, store_keeps))
         @if let Some(escalating) = escalating { (escalating_now(escalating, now)) }
+        (pager(&vitals, store_keeps, &settings, now))
         (recent_ones(&wish, &settings, &recent, now))
         @if caller.may(Role::Raise) { (raise_form(&settings)) }
     };
@@ -118,13 +119,12 @@ const fn well_unless(is_ill: bool) -> &'static str {
     if is_ill { "ill" } else { "well" }
 }
 
-/// Whether the pager itself is well, at a glance.
+/// Whether the pager itself is well, part by part.
 fn pager(vitals: &Vitals, store_keeps: bool, settings: &Settings, now: Timestamp) -> Markup {
     let vonage_is_ill = vitals.outage_since.is_some() || vitals.n_failing_at_vonage > 0;
-    let (health, headline) = headline(vitals, store_keeps);
     html! {
-        section #vitals data-live-part aria-label="The pager itself" {
-            p #headline .pulse.(health) { (headline) }
+        section #vitals data-live-part aria-labelledby="vitals-title" {
+            h2 #vitals-title { "The pager itself" }
             dl.tiles {
                 (tile(well_unless(vonage_is_ill), "Vonage", &html! {
                     @if let Some(since) = vitals.outage_since {
@@ -150,8 +150,14 @@ fn pager(vitals: &Vitals, store_keeps: bool, settings: &Settings, now: Timestamp
     }
 }
 
+/// Whether the pager itself is well, at a glance.
+fn headline(vitals: &Vitals, store_keeps: bool) -> Markup {
+    let (health, words) = worst(vitals, store_keeps);
+    html! { p #headline .pulse.(health) data-live-part { (words) } }
+}
+
 /// The worst of what is to be said, with its colour.
-const fn headline(vitals: &Vitals, store_keeps: bool) -> (&'static str, &'static str) {
+const fn worst(vitals: &Vitals, store_keeps: bool) -> (&'static str, &'static str) {
     if vitals.is_stopping {
         ("ill", "The pager is stopping.")
     } else if !store_keeps {
@@ -239,7 +245,7 @@ fn card(alert: &Alert, now: Timestamp) -> Markup {
                 span.code { (alert.code()) }
                 span.hint { "raised " (frame::ago(alert.raised.at)) }
             }
-            h3 { a id={ "alert-" (alert.code()) } href={ "/alerts/" (alert.id()) } { (alert.raised.message) } }
+            h3 dir="auto" { a id={ "alert-" (alert.code()) } href={ "/alerts/" (alert.id()) } { (alert.raised.message) } }
             @if let Some((attempt, step)) = place {
                 p.calling {
                     "Calling " strong { (step.user) } " on " (ladder::channels(step))
@@ -253,6 +259,7 @@ fn card(alert: &Alert, now: Timestamp) -> Markup {
                             (frame::countdown(until))
                         }
                         (frame::wait("Time until the next step", attempt.sent_at.unwrap_or(until), until, now))
+                        (ladder::next(alert, now))
                     }
                     Some(Progress::Sending { .. } | Progress::Ready { .. }) => p { (attempt.status().name()) "…" },
                     None => {}
@@ -326,7 +333,7 @@ fn row(alert: &Alert) -> Markup {
     html! {
         a.row href={ "/alerts/" (alert.id()) } {
             (frame::status(alert.status))
-            span.text { (alert.raised.message) }
+            span.text dir="auto" { (alert.raised.message) }
             span.meta {
                 span.code { (alert.code()) }
                 @if let (Status::Acknowledged, Some(acknowledged)) = (alert.status, &alert.acknowledged) {
