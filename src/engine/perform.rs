@@ -162,7 +162,7 @@ impl Engine {
         let mut wait = RECORD_AGAIN_MIN;
         loop {
             match work().await {
-                Err(error @ (Error::Contended | Error::Store(store::Error::Unavailable(_)))) => {
+                Err(error @ (Error::Contended | Error::Store(store::Error::Busy | store::Error::Unavailable(_)))) => {
                     tracing::warn!(alert.id = %id, error = %Chain(&error), "the outcome of a send could not be written down yet; trying again");
                     self.0.clock.sleep_until(self.0.clock.now().plus(wait)).await;
                     wait = (wait * 2).min(RECORD_AGAIN_MAX);

@@ -96,7 +96,7 @@ impl Engine {
                 match error {
                     Error::NoSuchAlert | Error::Impossible(_) | Error::KeyReused | Error::Stopped => return,
                     // Several looks at one alert may fail side by side; one of them comes back.
-                    Error::Contended | Error::Store(store::Error::Unavailable(_)) => {
+                    Error::Contended | Error::Store(store::Error::Busy | store::Error::Unavailable(_)) => {
                         let again_at = self.now().plus(AGAIN_AFTER);
                         if self.0.again.note(wake, again_at) {
                             self.0.timers.arm(again_at, wake);

@@ -3,7 +3,9 @@
 //! axum's own server never closes a silent connection, and a server that also speaks HTTP/2 waits
 //! without limit for the first bytes; so this one speaks HTTP/1 only, by hyper, on connections of its
 //! own ([`Connection`]). A connection is accepted when there is room for it; until then it waits in the
-//! operating system's queue and costs nothing here.
+//! operating system's queue and costs nothing here. When few are left, each is closed after its answer, so
+//! that callers who come again and again on connections of their own do not keep out all others, Vonage among
+//! them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,9 +14,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use hyper::Request;
+use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
@@ -64,6 +67,8 @@ impl Limits {
     };
 }
 
+/// Connections are closed after each answer while less than one in so many is free.
+pub(super) const CROWDED_BELOW_ONE_IN: usize = 4;
 /// How many open files are left to everything that is not a connection of a caller: the sends that are on
 /// their way ([`crate::engine::IN_FLIGHT_MAX`]), the store, and what the runtime needs.
 const FILES_LEFT: usize = 256;
@@ -105,7 +110,8 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok(accepted) => {
-                let served = serve_connection(accepted, router.clone(), limits, stop.clone());
+                let crowd = Crowd { room: Arc::clone(&room), few: limits.connections / CROWDED_BELOW_ONE_IN };
+                let served = serve_connection(accepted, router.clone(), limits, crowd, stop.clone());
                 let end = end.clone();
                 connections.spawn(async move {
                     tokio::select! {
@@ -139,6 +145,22 @@ struct Accepted {
     permit: OwnedSemaphorePermit,
 }
 
+/// How many others there are.
+#[derive(Clone)]
+struct Crowd {
+    room: Arc<Semaphore>,
+    few: usize,
+}
+
+impl Crowd {
+    /// Has a connection end with this answer while there are too many of them.
+    fn thin_out<B>(&self, answer: &mut Response<B>) {
+        if self.room.available_permits() < self.few {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
 async fn accept(listener: &tokio::net::TcpListener, room: &Arc<Semaphore>) -> io::Result<Accepted> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
@@ -147,11 +169,15 @@ async fn accept(listener: &tokio::net::TcpListener, room: &Arc<Semaphore>) -> io
     Ok(Accepted { stream, peer, permit })
 }
 
-async fn serve_connection(accepted: Accepted, router: Router, limits: Limits, stop: CancellationToken) {
+async fn serve_connection(accepted: Accepted, router: Router, limits: Limits, crowd: Crowd, stop: CancellationToken) {
     let Accepted { stream, peer, permit } = accepted;
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request
+    });
+    let service = service.map_response(move |mut answer| {
+        crowd.thin_out(&mut answer);
+        answer
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -209,6 +209,10 @@ impl From<engine::Error> for Problem {
             }]),
             engine::Error::Contended => Self::unavailable("The alert is being changed by too many at once."),
             engine::Error::Stopped => Self::unavailable("The service is stopping."),
+            // The store itself says so, once for all.
+            engine::Error::Store(store::Error::Busy) => {
+                Self::unavailable("More is asked for than can be kept at once; nothing of this was.")
+            }
             engine::Error::Store(store::Error::Unavailable(source)) => {
                 tracing::error!(error = %source, "the store is unavailable; the request was answered 503");
                 Self::unavailable("The store is unavailable, so nothing can be promised.")

@@ -35,13 +35,15 @@ const BATCHES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 
 pub struct StoreMeter {
     /// Changes that wait for the disk.
     pub waiting: Gauge,
+    /// Changes that were refused because too much waited.
+    pub refused: Counter,
     batches: Histogram,
 }
 
 impl StoreMeter {
     /// Nothing so far.
     pub fn new() -> Self {
-        Self { waiting: Gauge::default(), batches: Histogram::new(BATCHES) }
+        Self { waiting: Gauge::default(), refused: Counter::default(), batches: Histogram::new(BATCHES) }
     }
 
     /// So many changes were committed together.
@@ -199,6 +201,8 @@ impl Metrics {
         let mut whole = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = whole.sub_registry_with_prefix("callout");
         registry.register("store_waiting", "Changes that wait for the disk", store.waiting.clone());
+        let refused = "Changes that were refused because too much waited";
+        registry.register("store_refused", refused, store.refused.clone());
         registry.register("store_commit_changes", "Changes that one commit had", store.batches.clone());
     }
 

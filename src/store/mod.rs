@@ -10,6 +10,7 @@ mod memory;
 mod moving;
 mod outbox;
 mod postgres;
+mod queue;
 pub mod record;
 mod sqlite;
 
@@ -429,6 +430,9 @@ pub enum StatusFilter {
 /// Why a store could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
+    /// More is asked for than it can write; nothing was kept, and the same call may succeed a moment later.
+    #[error("too much waits to be written")]
+    Busy,
     /// It cannot be reached or cannot write now; the same call may succeed later.
     #[error("the store is unavailable")]
     Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),

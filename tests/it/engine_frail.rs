@@ -48,6 +48,7 @@ pub(crate) enum Place {
 enum Effect {
     Stop,
     Fail,
+    Refuse,
     Delay(Duration, Arc<SteadyClock>),
     Panic,
 }
@@ -102,6 +103,11 @@ impl Frail {
     /// The call fails so many times.
     pub(crate) fn fail(&self, call: Call, n_times: usize) {
         self.strike(Some(call), Place::Before, 0, n_times, Effect::Fail);
+    }
+
+    /// The store has too much to do for the call, once.
+    pub(crate) fn refuse(&self, call: Call) {
+        self.strike(Some(call), Place::Before, 0, 1, Effect::Refuse);
     }
 
     /// Every call fails, from now on.
@@ -171,6 +177,7 @@ impl Frail {
         match effect {
             Effect::Stop => std::future::pending().await,
             Effect::Fail => return Err(Error::Unavailable(Arc::new(std::io::Error::other("the story wants it so")))),
+            Effect::Refuse => return Err(Error::Busy),
             Effect::Delay(time, clock) => clock.sleep_until(clock.now().plus(time)).await,
             Effect::Panic => panic!("the story wants the store to fail"),
         }

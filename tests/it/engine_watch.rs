@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use callout::alarm::Alarm;
-use callout::engine::{Settings, Stuck};
+use callout::engine::{Error, Settings, Stuck};
 use callout::escalation::Raised;
-use callout::store::Insert;
+use callout::store::{self, Insert};
 
 use super::alerts::{begin, raised};
 use super::engine_frail::{Call, Frail};
-use super::engine_stage::{BEGAN, Part, Stage, a_minute_each, minutes, seconds};
+use super::engine_stage::{BEGAN, Part, Stage, a_minute_each, minutes, new_alert, seconds};
 
 async fn frail() -> (Arc<Frail>, Stage) {
     let store = Frail::new();
@@ -68,6 +68,20 @@ async fn a_store_that_is_full_for_an_hour_is_asked_no_more_often_than_at_first()
     store.heal();
     stage.pass(minutes(1)).await;
     assert_eq!(stage.attempts(id).await, ["expired", "sent"], "and it goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_store_with_too_much_to_do_refused_costs_it_nothing_more() {
+    let (store, stage) = frail().await;
+    stage.raise(&a_minute_each(&["Tony"])).await;
+    stage.settle().await;
+    store.refuse(Call::Insert);
+    let refused = stage.engine.raise(new_alert(&a_minute_each(&["Anna"])), None).await;
+    assert!(matches!(refused, Err(Error::Store(store::Error::Busy))), "{refused:?}");
+    // Nothing was kept for certain, so that nobody needs to look.
+    store.fail(Call::Get, usize::MAX);
+    stage.pass(seconds(20)).await;
+    assert_eq!(store.n_struck(), 1, "it was asked for the alert that it had refused");
 }
 
 #[tokio::test(start_paused = true)]

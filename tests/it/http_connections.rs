@@ -160,6 +160,26 @@ async fn connections_over_the_limit_wait_and_get_their_turn() {
 }
 
 #[tokio::test]
+async fn while_few_connections_are_left_each_ends_with_its_answer() {
+    let callout = with_limits(Limits { connections: 8, head: PATIENCE, request: PATIENCE, ..SHORT }).await;
+    let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let _silent = [callout.connect().await, callout.connect().await, callout.connect().await, callout.connect().await];
+    let mut kept = callout.connect().await;
+    for _ in 0..2 {
+        kept.write_all(b"HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(kept.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK") && !head.contains("connection: close"), "{head}");
+    }
+    let _more = callout.connect().await;
+    let answer = callout.says_to(request).await;
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_caller_who_hangs_up_does_not_stop_what_was_begun() {
     let folder = tempfile::tempdir().unwrap();
     let callout = Setup::in_file(&folder.path().join("callout.db")).start().await;

@@ -13,6 +13,7 @@ use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Status};
 use crate::id::{AlertId, AttemptNumber, ProviderId};
 use crate::store::findable::KeyChange;
+use crate::store::queue::Lane;
 use crate::store::record::StoredPlan;
 use crate::store::{Claim, Error, StatusFilter, findable, record};
 use crate::timestamp::Timestamp;
@@ -98,6 +99,14 @@ impl Change {
 
     pub(super) fn id(&self) -> AlertId {
         self.alert.id()
+    }
+
+    /// Which way it takes while it waits.
+    pub(super) fn lane(&self) -> Lane {
+        match self.kind {
+            Kind::Insert { .. } => Lane::New,
+            Kind::Update { .. } => Lane::Accepted,
+        }
     }
 
     /// How many bytes of records wait with it.

@@ -35,8 +35,6 @@ pub(super) enum Reach {
 /// Why a store that works refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("too much waits to be written")]
-    QueueFull,
     #[error("the connections to the database have been closed")]
     Closed,
     #[error("the database does not answer")]

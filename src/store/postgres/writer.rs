@@ -1,6 +1,6 @@
 //! The one task that commits changes of alerts.
 //!
-//! It takes everything that waits (up to [`BATCH_MAX`]) and commits it as one statement, so that many
+//! It takes what waits (up to [`BATCH_MAX`], what is about accepted alerts first) and commits it as one statement, so that many
 //! callers share one round trip and one fsync, and a single caller waits for nothing but its own. While
 //! one batch is on its way, the next one gathers by itself.
 //!
@@ -10,8 +10,7 @@
 //!
 //! A change that fails takes nobody along: its batch is halved until it is found.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -22,6 +21,7 @@ use uuid::Uuid;
 use crate::id::AlertId;
 use crate::metrics::StoreMeter;
 use crate::store::Error;
+use crate::store::queue::{Budget, CHANGES_MAX, Line, Place};
 
 use super::asking::{Database, Tries};
 use super::changes::{Change, Lists};
@@ -29,10 +29,6 @@ use super::fault::{Fault, Reach, Refusal};
 use super::opening::SCHEMA;
 use super::{rows, statements};
 
-/// The most changes that wait; more are refused at once, so that whoever asks can say "try again".
-pub(super) const QUEUE_MAX: usize = 10_000;
-/// The most bytes of records that wait; beyond it changes are refused like beyond [`QUEUE_MAX`].
-pub(super) const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// The most changes of one batch: enough that the round trip and the fsync hardly count, few enough that the
 /// first of them does not wait long for the last.
 const BATCH_MAX: usize = 256;
@@ -52,30 +48,24 @@ pub(super) enum Fate {
 struct Errand {
     change: Change,
     asker: oneshot::Sender<Result<Fate, Error>>,
+    place: Place,
 }
 
 /// The way to the task.
 pub(super) struct Writer {
     queue: Mutex<Option<mpsc::Sender<Errand>>>,
-    n_bytes: Arc<AtomicUsize>,
+    budget: Arc<Budget>,
     meter: StoreMeter,
 }
 
 impl Writer {
     /// The way to the task, and the task.
     pub(super) fn new(database: Arc<Database>, node: Uuid) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        let n_bytes = Arc::new(AtomicUsize::new(0));
+        let (queue, waiting) = mpsc::channel(CHANGES_MAX);
         let meter = StoreMeter::new();
-        let desk = Desk {
-            database,
-            node,
-            waiting,
-            put_off: VecDeque::new(),
-            n_bytes: Arc::clone(&n_bytes),
-            meter: meter.clone(),
-        };
-        (Self { queue: Mutex::new(Some(queue)), n_bytes, meter }, desk.work())
+        let budget = Budget::new(meter.clone());
+        let desk = Desk { database, node, waiting, line: Line::new(), meter: meter.clone() };
+        (Self { queue: Mutex::new(Some(queue)), budget, meter }, desk.work())
     }
 
     /// What is counted here.
@@ -85,8 +75,9 @@ impl Writer {
 
     /// Has a change committed; returns once it is as durable as the server can make it.
     pub(super) async fn ask(&self, change: Change) -> Result<Fate, Error> {
+        let place = self.budget.place(change.lane(), change.n_bytes())?;
         let (asker, answer) = oneshot::channel();
-        self.enqueue(Errand { change, asker })?;
+        self.enqueue(Errand { change, asker, place })?;
         match answer.await {
             Ok(answer) => answer,
             // The task has ended without an answer, which only the end of the runtime can bring about.
@@ -94,24 +85,14 @@ impl Writer {
         }
     }
 
-    fn enqueue(&self, errand: Errand) -> Result<(), Refusal> {
+    fn enqueue(&self, errand: Errand) -> Result<(), Error> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(queue) = queue.as_ref() else { return Err(Refusal::Closed) };
-        let n_bytes = errand.change.n_bytes();
-        // Only holders of the lock add, so that nobody can slip past the limit.
-        if self.n_bytes.load(Ordering::Relaxed).saturating_add(n_bytes) > QUEUE_BYTES_MAX {
-            return Err(Refusal::QueueFull);
+        let Some(queue) = queue.as_ref() else { return Err(Refusal::Closed.into()) };
+        match queue.try_send(errand) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Error::Busy),
+            Err(TrySendError::Closed(_)) => Err(Refusal::Closed.into()),
         }
-        self.n_bytes.fetch_add(n_bytes, Ordering::Relaxed);
-        self.meter.waiting.inc();
-        let refusal = match queue.try_send(errand) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Full(_)) => Refusal::QueueFull,
-            Err(TrySendError::Closed(_)) => Refusal::Closed,
-        };
-        self.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
-        self.meter.waiting.dec();
-        Err(refusal)
     }
 
     /// Takes nothing more; the task finishes what waits and ends.
@@ -125,29 +106,28 @@ struct Desk {
     database: Arc<Database>,
     node: Uuid,
     waiting: mpsc::Receiver<Errand>,
-    /// What has to do with a change of the batch that is on its way.
-    put_off: VecDeque<Errand>,
-    n_bytes: Arc<AtomicUsize>,
+    line: Line<Errand>,
     meter: StoreMeter,
 }
 
 impl Desk {
     async fn work(mut self) {
-        loop {
-            if self.put_off.is_empty() {
-                match self.waiting.recv().await {
-                    Some(errand) => self.put_off.push_back(errand),
-                    None => return,
-                }
-            }
-            while self.put_off.len() < BATCH_MAX
-                && let Ok(errand) = self.waiting.try_recv()
-            {
-                self.put_off.push_back(errand);
-            }
+        while self.gather().await {
             let batch = self.next_batch();
             self.carry_out(batch).await;
         }
+    }
+
+    /// Has everybody who waits join the line. Returns whether anybody is in it, or ever will be.
+    async fn gather(&mut self) -> bool {
+        if self.line.is_empty() {
+            let Some(first) = self.waiting.recv().await else { return false };
+            self.line.join(first.place.lane(), first);
+        }
+        while let Ok(errand) = self.waiting.try_recv() {
+            self.line.join(errand.place.lane(), errand);
+        }
+        true
     }
 
     /// Takes what can be judged together: of changes that have to do with each other, the first.
@@ -155,20 +135,20 @@ impl Desk {
         let mut batch: Vec<Errand> = Vec::new();
         let mut touched = HashSet::new();
         let mut n_bytes = 0;
-        let mut left = VecDeque::new();
-        for errand in self.put_off.drain(..) {
+        let mut left = Vec::new();
+        for errand in self.line.take(BATCH_MAX) {
             let is_room = batch.is_empty() || n_bytes + errand.change.n_bytes() <= BATCH_BYTES_MAX;
             let names = errand.change.names();
-            if is_room && batch.len() < BATCH_MAX && names.iter().all(|name| !touched.contains(name)) {
+            if is_room && names.iter().all(|name| !touched.contains(name)) {
                 n_bytes += errand.change.n_bytes();
                 batch.push(errand);
             } else {
-                left.push_back(errand);
+                left.push((errand.place.lane(), errand));
             }
             // What was put off keeps its place before later ones that have to do with it.
             touched.extend(names);
         }
-        self.put_off = left;
+        self.line.put_back(left);
         batch
     }
 
@@ -178,15 +158,15 @@ impl Desk {
             match self.commit(&part).await {
                 Ok(won) => {
                     self.meter.committed(part.len());
-                    self.answer(part, &won);
+                    Self::answer(part, &won);
                 }
                 Err(fault) => match (fault.reach(), part.len()) {
                     (Reach::Command, 2..) => {
                         let second_half = part.split_off(part.len() / 2);
                         parts.extend([second_half, part]);
                     }
-                    (_, 1) if is_taken(&fault) => self.answer(part, &HashSet::new()),
-                    (Reach::Command | Reach::Batch | Reach::Again, _) => self.refuse(part, &fault.into()),
+                    (_, 1) if is_taken(&fault) => Self::answer(part, &HashSet::new()),
+                    (Reach::Command | Reach::Batch | Reach::Again, _) => Self::refuse(part, &fault.into()),
                 },
             }
         }
@@ -218,20 +198,18 @@ impl Desk {
         }
     }
 
-    fn answer(&self, batch: Vec<Errand>, won: &HashSet<AlertId>) {
+    fn answer(batch: Vec<Errand>, won: &HashSet<AlertId>) {
         for errand in batch {
-            self.n_bytes.fetch_sub(errand.change.n_bytes(), Ordering::Relaxed);
-            self.meter.waiting.dec();
             let fate = if won.contains(&errand.change.id()) { Fate::Won } else { Fate::Lost };
+            drop(errand.place);
             // Nobody may be waiting any more; what is done is done.
             drop(errand.asker.send(Ok(fate)));
         }
     }
 
-    fn refuse(&self, batch: Vec<Errand>, error: &Error) {
+    fn refuse(batch: Vec<Errand>, error: &Error) {
         for errand in batch {
-            self.n_bytes.fetch_sub(errand.change.n_bytes(), Ordering::Relaxed);
-            self.meter.waiting.dec();
+            drop(errand.place);
             drop(errand.asker.send(Err(error.clone())));
         }
     }

@@ -13,6 +13,7 @@ use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Status};
 use crate::id::{AttemptNumber, ProviderId};
 use crate::store::findable::KeyChange;
+use crate::store::queue::Lane;
 use crate::store::{Claim, Error, Insert, StatusFilter, Stored, Update, findable, record};
 use crate::timestamp::Timestamp;
 
@@ -98,6 +99,10 @@ pub(super) type Inserted = (Insert, Option<i64>);
 
 impl Deed for InsertAlert {
     type Answer = Inserted;
+
+    fn lane(&self) -> Lane {
+        Lane::New
+    }
 
     fn n_bytes(&self) -> usize {
         self.raised.len() + self.version.record.len()

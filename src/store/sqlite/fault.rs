@@ -32,8 +32,6 @@ pub(super) enum Reach {
 /// Why a store that works refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("too much waits to be written")]
-    QueueFull,
     #[error("the database has been closed")]
     Closed,
     #[error("the disk is full; callout goes on by itself when there is room")]

@@ -17,7 +17,10 @@ const N_SHARDS: usize = 64;
 /// The most alerts kept here, of about 1 KiB each; beyond it, others make room and are read again
 /// when they are needed.
 pub(super) const LIVE_MAX: usize = 128 * 1_024;
+/// The most bytes of texts and details that they have; a few can be as large as a request may be.
+pub(super) const LIVE_BYTES_MAX: usize = 128 << 20;
 const SHARD_MAX: usize = LIVE_MAX / N_SHARDS;
+const SHARD_BYTES_MAX: usize = LIVE_BYTES_MAX / N_SHARDS;
 
 /// Alerts at hand. The locks are plain ones, held for one map operation and never across an await.
 pub(super) struct Live {
@@ -34,6 +37,7 @@ impl fmt::Debug for Live {
 #[derive(Default)]
 struct Shard {
     alerts: HashMap<AlertId, Stored>,
+    n_bytes: usize,
     n_published: u64,
 }
 
@@ -78,21 +82,33 @@ impl Live {
 impl Shard {
     fn put(&mut self, stored: &Stored) {
         let id = stored.alert.id();
+        self.remove(id);
         match stored.alert.status {
             Status::Escalating(_) => {
-                if self.alerts.len() >= SHARD_MAX
-                    && !self.alerts.contains_key(&id)
+                let n_bytes = n_bytes(stored);
+                while (self.alerts.len() >= SHARD_MAX || self.n_bytes + n_bytes > SHARD_BYTES_MAX)
                     && let Some(other) = self.alerts.keys().next().copied()
                 {
-                    self.alerts.remove(&other);
+                    self.remove(other);
                 }
+                self.n_bytes += n_bytes;
                 self.alerts.insert(id, stored.clone());
             }
-            Status::Acknowledged | Status::Exhausted | Status::Resolved => {
-                self.alerts.remove(&id);
-            }
+            Status::Acknowledged | Status::Exhausted | Status::Resolved => {}
         }
     }
+
+    fn remove(&mut self, id: AlertId) {
+        if let Some(removed) = self.alerts.remove(&id) {
+            self.n_bytes -= n_bytes(&removed);
+        }
+    }
+}
+
+/// What an alert has of its own beside what every alert has.
+fn n_bytes(stored: &Stored) -> usize {
+    let raised = &stored.alert.raised;
+    raised.message.len() + raised.details.len()
 }
 
 #[cfg(test)]
@@ -106,6 +122,10 @@ mod tests {
     use crate::timestamp::Timestamp;
 
     fn alert(number: u64) -> Stored {
+        alert_with(number, "{}")
+    }
+
+    fn alert_with(number: u64, details: &str) -> Stored {
         let address = Address::parse(Channel::Sms, "447700900001").unwrap();
         let leg = Leg { channel: Channel::Sms, address, expiry_seconds: 60, condition: Condition::Read };
         let tony = Recipient { name: "Tony".into(), channels: vec![leg] };
@@ -119,7 +139,7 @@ mod tests {
             dedup_key: None,
             source: None,
             link: None,
-            details: "{}".into(),
+            details: details.into(),
             at: Timestamp::EPOCH,
             plan: Arc::new(Plan::new(Backend::Messages, &[tony], 0).unwrap()),
         };
@@ -159,5 +179,18 @@ mod tests {
         }
         let n_at_hand = (1..=n_alerts).filter(|number| live.get(alert(*number).alert.id()).is_ok()).count();
         assert_eq!(n_at_hand, SHARD_MAX);
+    }
+
+    #[test]
+    fn large_alerts_make_room_before_many_small_ones_do() {
+        let live = Live::new();
+        let details = "x".repeat(SHARD_BYTES_MAX / 4 - 100);
+        for number in 1..=10 {
+            live.publish(&alert_with(number, &details));
+            live.publish(&after(&alert_with(number, &details), &Event::Repeated));
+        }
+        let n_at_hand = (1..=10).filter(|number| live.get(alert(*number).alert.id()).is_ok()).count();
+        assert_eq!(n_at_hand, 4);
+        assert!(live.get(alert(10).alert.id()).is_ok(), "the newest is at hand");
     }
 }

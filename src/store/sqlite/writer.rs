@@ -1,6 +1,6 @@
 //! The one thread that writes.
 //!
-//! It takes everything that waits (up to [`BATCH_MAX`]), carries it out in one transaction, and
+//! It takes what waits (up to [`BATCH_MAX`], what is about accepted alerts first), carries it out in one transaction, and
 //! answers only after the commit, so that many callers share one fsync and a single caller waits for
 //! nothing but its own. It never waits for more to come: while one batch is being committed, the next
 //! one gathers by itself.
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::StoreMeter;
 use crate::store::Error;
+use crate::store::queue::{Budget, CHANGES_MAX, Lane, Line, Place};
 
 use super::checkpoint::Checkpointer;
 use super::fault::{Fault, Reach, Refusal, reach_of_failed_sync};
@@ -29,10 +30,6 @@ use super::opening::{Left, Ownership};
 use super::plans::Plans;
 use super::room::Room;
 
-/// The most deeds that wait; more are refused at once, so that whoever asks can say "try again".
-pub(super) const QUEUE_MAX: usize = 10_000;
-/// The most bytes of records that wait; beyond it deeds are refused like beyond [`QUEUE_MAX`].
-pub(super) const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// The most deeds of one transaction: enough that the fsync hardly counts, few enough that the first
 /// of them does not wait long for the last.
 const BATCH_MAX: usize = 512;
@@ -148,6 +145,11 @@ pub(super) trait Deed: Send + 'static {
     /// The answer.
     type Answer: Send;
 
+    /// Which way it takes while it waits.
+    fn lane(&self) -> Lane {
+        Lane::Accepted
+    }
+
     /// How many bytes of records wait with it.
     fn n_bytes(&self) -> usize {
         0
@@ -165,11 +167,12 @@ struct Errand<D: Deed> {
     deed: D,
     answer: Option<D::Answer>,
     asker: oneshot::Sender<Result<D::Answer, Error>>,
+    place: Place,
 }
 
 /// An errand whose kind does not matter.
 trait AnyErrand: Send {
-    fn n_bytes(&self) -> usize;
+    fn lane(&self) -> Lane;
     fn carry_out(&mut self, books: &mut Books<'_>) -> Result<(), Fault>;
     fn publish(&self, shared: &Shared);
     fn answer(self: Box<Self>);
@@ -177,8 +180,8 @@ trait AnyErrand: Send {
 }
 
 impl<D: Deed> AnyErrand for Errand<D> {
-    fn n_bytes(&self) -> usize {
-        self.deed.n_bytes()
+    fn lane(&self) -> Lane {
+        self.place.lane()
     }
 
     fn carry_out(&mut self, books: &mut Books<'_>) -> Result<(), Fault> {
@@ -193,14 +196,18 @@ impl<D: Deed> AnyErrand for Errand<D> {
     }
 
     fn answer(self: Box<Self>) {
-        if let Some(answer) = self.answer {
+        let Self { answer, asker, place, .. } = *self;
+        drop(place);
+        if let Some(answer) = answer {
             // Nobody may be waiting any more; what is done is done.
-            drop(self.asker.send(Ok(answer)));
+            drop(asker.send(Ok(answer)));
         }
     }
 
     fn refuse(self: Box<Self>, error: Error) {
-        drop(self.asker.send(Err(error)));
+        let Self { asker, place, .. } = *self;
+        drop(place);
+        drop(asker.send(Err(error)));
     }
 }
 
@@ -210,8 +217,7 @@ type Queue = SyncSender<Box<dyn AnyErrand>>;
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: Mutex<Option<Queue>>,
-    n_bytes: Arc<AtomicUsize>,
-    meter: StoreMeter,
+    budget: Arc<Budget>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -223,27 +229,27 @@ impl Writer {
         shared: Arc<Shared>,
         ownership: Ownership,
     ) -> std::io::Result<Self> {
-        let (queue, waiting) = sync_channel(QUEUE_MAX);
-        let n_bytes = Arc::new(AtomicUsize::new(0));
-        let meter = shared.meter.clone();
+        let (queue, waiting) = sync_channel(CHANGES_MAX);
+        let budget = Budget::new(shared.meter.clone());
         let desk = Desk {
             connection,
             checkpointer,
             shared,
             waiting,
-            n_bytes: Arc::clone(&n_bytes),
+            line: Line::new(),
             n_parked: None,
             plans_in_use: None,
             ownership,
         };
         let thread = thread::Builder::new().name("callout-writer".to_owned()).spawn(move || desk.work())?;
-        Ok(Self { queue: Mutex::new(Some(queue)), n_bytes, meter, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue: Mutex::new(Some(queue)), budget, thread: Mutex::new(Some(thread)) })
     }
 
     /// Has something written; returns once it is as durable as the disk can make it.
     pub(super) async fn ask<D: Deed>(&self, deed: D) -> Result<D::Answer, Error> {
+        let place = self.budget.place(deed.lane(), deed.n_bytes())?;
         let (asker, answer) = oneshot::channel();
-        self.enqueue(Box::new(Errand { deed, answer: None, asker }))?;
+        self.enqueue(Box::new(Errand { deed, answer: None, asker, place }))?;
         match answer.await {
             Ok(answer) => answer,
             // The thread has ended without an answer, which only a panic in it can bring about.
@@ -251,24 +257,14 @@ impl Writer {
         }
     }
 
-    fn enqueue(&self, errand: Box<dyn AnyErrand>) -> Result<(), Refusal> {
+    fn enqueue(&self, errand: Box<dyn AnyErrand>) -> Result<(), Error> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(queue) = queue.as_ref() else { return Err(Refusal::Closed) };
-        let n_bytes = errand.n_bytes();
-        // Only holders of the lock add, so that nobody can slip past the limit.
-        if self.n_bytes.load(Ordering::Relaxed).saturating_add(n_bytes) > QUEUE_BYTES_MAX {
-            return Err(Refusal::QueueFull);
+        let Some(queue) = queue.as_ref() else { return Err(Refusal::Closed.into()) };
+        match queue.try_send(errand) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Error::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(Refusal::Closed.into()),
         }
-        self.n_bytes.fetch_add(n_bytes, Ordering::Relaxed);
-        self.meter.waiting.inc();
-        let refusal = match queue.try_send(errand) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Full(_)) => Refusal::QueueFull,
-            Err(TrySendError::Disconnected(_)) => Refusal::Closed,
-        };
-        self.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
-        self.meter.waiting.dec();
-        Err(refusal)
     }
 
     /// Takes nothing more, lets the thread finish what waits, and hands it out to be waited for.
@@ -300,7 +296,7 @@ struct Desk {
     checkpointer: Checkpointer,
     shared: Arc<Shared>,
     waiting: Receiver<Box<dyn AnyErrand>>,
-    n_bytes: Arc<AtomicUsize>,
+    line: Line<Box<dyn AnyErrand>>,
     n_parked: Option<usize>,
     plans_in_use: Option<HashSet<i64>>,
     ownership: Ownership,
@@ -308,9 +304,8 @@ struct Desk {
 
 impl Desk {
     fn work(mut self) {
-        while let Ok(first) = self.waiting.recv() {
-            let mut batch = vec![first];
-            batch.extend(self.waiting.try_iter().take(BATCH_MAX - 1));
+        while self.gather() {
+            let batch = self.line.take(BATCH_MAX);
             let n_deeds = batch.len();
             self.carry_out(batch, Tries::Left);
             self.checkpointer.after(n_deeds, &self.connection, &self.shared);
@@ -319,6 +314,18 @@ impl Desk {
         if is_whole && let Err(error) = self.ownership.mark(Left::Closed) {
             tracing::warn!(%error, "could not write down that the database was closed; it is looked through at the next start");
         }
+    }
+
+    /// Has everybody who waits join the line. Returns whether anybody is in it, or ever will be.
+    fn gather(&mut self) -> bool {
+        if self.line.is_empty() {
+            let Ok(first) = self.waiting.recv() else { return false };
+            self.line.join(first.lane(), first);
+        }
+        for errand in self.waiting.try_iter() {
+            self.line.join(errand.lane(), errand);
+        }
+        true
     }
 
     fn carry_out(&mut self, mut batch: Vec<Box<dyn AnyErrand>>, tries: Tries) {
@@ -341,7 +348,7 @@ impl Desk {
                     self.carry_out(vec![errand], Tries::Used);
                 }
             }
-            Err((error, _)) => self.refuse(batch, &error),
+            Err((error, _)) => Self::refuse(batch, &error),
         }
     }
 
@@ -392,16 +399,12 @@ impl Desk {
         }
         self.shared.meter.committed(batch.len());
         for errand in batch {
-            self.n_bytes.fetch_sub(errand.n_bytes(), Ordering::Relaxed);
-            self.shared.meter.waiting.dec();
             errand.answer();
         }
     }
 
-    fn refuse(&self, batch: Vec<Box<dyn AnyErrand>>, error: &Error) {
+    fn refuse(batch: Vec<Box<dyn AnyErrand>>, error: &Error) {
         for errand in batch {
-            self.n_bytes.fetch_sub(errand.n_bytes(), Ordering::Relaxed);
-            self.shared.meter.waiting.dec();
             errand.refuse(error.clone());
         }
     }
@@ -414,6 +417,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::store::queue::NEW_ALERTS_UNTIL;
     use crate::store::sqlite::deeds::{KeepSecret, Probe};
     use crate::store::sqlite::opening;
     use crate::timestamp::Timestamp;
@@ -434,7 +438,7 @@ mod tests {
     fn refusal(error: &Error) -> Option<Refusal> {
         match error {
             Error::Unavailable(source) => source.downcast_ref().copied(),
-            Error::Corrupt { .. } => None,
+            Error::Busy | Error::Corrupt { .. } => None,
         }
     }
 
@@ -451,54 +455,54 @@ mod tests {
         }
     }
 
+    /// Raises an alert, as far as the queue is concerned; says in which place it was carried out.
+    struct Post(Arc<AtomicUsize>);
+
+    impl Deed for Post {
+        type Answer = usize;
+
+        fn lane(&self) -> Lane {
+            Lane::New
+        }
+
+        fn carry_out(&self, _books: &mut Books<'_>) -> Result<usize, Fault> {
+            Ok(self.0.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
+    /// Happens to an alert that was accepted.
+    struct Webhook(Arc<AtomicUsize>);
+
+    impl Deed for Webhook {
+        type Answer = usize;
+
+        fn carry_out(&self, _books: &mut Books<'_>) -> Result<usize, Fault> {
+            Ok(self.0.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
     #[tokio::test]
-    async fn what_does_not_fit_the_queue_is_refused_at_once_and_the_rest_is_done() {
+    async fn while_posts_fill_the_queue_a_webhook_gets_in_and_goes_first() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("callout.db");
         let writer = start(&path, &Arc::new(shared_of(&path)), |_| {});
         // Somebody else writes, so that the writer has to wait and the queue fills.
         let other = opening::open_checkpointer(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let n_asked = QUEUE_MAX + BATCH_MAX + 100;
-        let asked = (0..n_asked).map(|_| writer.ask(Probe { at: Timestamp::EPOCH }));
-        let mut asked = Box::pin(join_all(asked));
-        assert!(futures_util::poll!(&mut asked).is_pending(), "those in the queue wait");
+        let place = Arc::new(AtomicUsize::new(0));
+        let n_posts = NEW_ALERTS_UNTIL + 100;
+        let mut posts = Box::pin(join_all((0..n_posts).map(|_| writer.ask(Post(Arc::clone(&place))))));
+        assert!(futures_util::poll!(&mut posts).is_pending(), "those in the queue wait");
+        let mut webhook = Box::pin(writer.ask(Webhook(Arc::clone(&place))));
+        assert!(futures_util::poll!(&mut webhook).is_pending(), "there is room for it");
         other.execute_batch("ROLLBACK").unwrap();
-        let answers = asked.await;
+        let before_it = webhook.await.unwrap();
+        assert!(before_it <= BATCH_MAX, "{before_it} posts went before the webhook");
+        let answers = posts.await;
         let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-        assert!((100..=n_asked - QUEUE_MAX).contains(&refused.len()), "{} were refused", refused.len());
-        assert!(refused.iter().all(|error| refusal(error) == Some(Refusal::QueueFull)), "{refused:?}");
-        writer.ask(Probe { at: Timestamp::EPOCH }).await.unwrap();
-    }
-
-    /// Waits with much.
-    struct Heavy;
-
-    impl Deed for Heavy {
-        type Answer = ();
-
-        fn n_bytes(&self) -> usize {
-            QUEUE_BYTES_MAX / 4
-        }
-
-        fn carry_out(&self, _books: &mut Books<'_>) -> Result<(), Fault> {
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn large_records_fill_the_queue_before_many_small_ones_do() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("callout.db");
-        let writer = start(&path, &Arc::new(shared_of(&path)), |_| {});
-        let other = opening::open_checkpointer(&path).unwrap();
-        other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let mut asked = Box::pin(join_all((0..6).map(|_| writer.ask(Heavy))));
-        assert!(futures_util::poll!(&mut asked).is_pending(), "those in the queue wait");
-        other.execute_batch("ROLLBACK").unwrap();
-        let n_done = asked.await.iter().filter(|answer| answer.is_ok()).count();
-        assert_eq!(n_done, 4);
-        writer.ask(Heavy).await.unwrap();
+        assert_eq!(refused.len(), 100);
+        assert!(refused.iter().all(|error| matches!(error, Error::Busy)), "{refused:?}");
+        writer.ask(Post(place)).await.unwrap();
     }
 
     #[tokio::test]
