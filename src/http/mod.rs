@@ -213,10 +213,14 @@ async fn method_not_allowed() -> Problem {
 /// The engine brings to its end what was begun, whether or not anybody waits for it any more.
 async fn within_time(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     let limit = if request.uri().path() == BACKUP_PATH { BACKUP_TIMEOUT } else { limits.request };
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::timeout().into_response(),
+    if let Ok(response) = tokio::time::timeout(limit, next.run(request)).await {
+        return response;
     }
+    let mut response = Problem::timeout().into_response();
+    // What is left of the body is not read, so that the connection cannot be used again. A caller who is not told so
+    // may put its next request into it and get no answer.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// What browsers are told with each answer, beside what the answer says itself: to keep no copy, to take it for

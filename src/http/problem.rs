@@ -168,7 +168,9 @@ impl Problem {
     /// The body is larger than this path takes.
     pub(super) fn too_large(limit: usize) -> Self {
         let detail = format!("The body may have {limit} bytes at most.");
+        // The rest of the body is not read, so that the connection cannot be used again.
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
+            .with_header(header::CONNECTION, "close")
     }
 
     /// The body is of another type than JSON.

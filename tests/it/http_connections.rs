@@ -81,7 +81,7 @@ async fn a_body_that_does_not_arrive_in_time_is_answered_503() {
     let answer = callout.says_to(head.as_bytes()).await;
     let problem = problem_of(&answer, 503);
     assert_eq!(problem["type"], "/problems/timeout");
-    assert!(answer.contains("retry-after: 5"), "{answer}");
+    assert!(answer.contains("retry-after: 5") && answer.contains("connection: close"), "{answer}");
     assert_eq!(callout.get("/alerts").await.json()["alerts"], json!([]));
 }
 
