@@ -22,6 +22,10 @@ pub(super) const NEW_ALERTS_UNTIL: usize = 7_500;
 /// New alerts are refused once so many bytes of records wait.
 pub(super) const NEW_ALERTS_UNTIL_BYTES: usize = 48 << 20;
 
+/// The most bytes of records in one commit, where it has more than one change: few enough that the first of them,
+/// and a webhook that comes meanwhile, do not wait long.
+pub(super) const BATCH_BYTES_MAX: usize = 4 << 20;
+
 /// Which way a change takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
@@ -81,12 +85,6 @@ impl Budget {
     }
 }
 
-impl Place {
-    pub(super) fn lane(&self) -> Lane {
-        self.lane
-    }
-}
-
 impl Drop for Place {
     fn drop(&mut self) {
         let budget = &self.budget;
@@ -100,6 +98,11 @@ impl Drop for Place {
     }
 }
 
+/// Something that has a place.
+pub(super) trait Waiting {
+    fn place(&self) -> &Place;
+}
+
 /// What has been taken from the queue and is not committed yet.
 #[derive(Debug)]
 pub(super) struct Line<T> {
@@ -107,7 +110,7 @@ pub(super) struct Line<T> {
     new: VecDeque<T>,
 }
 
-impl<T> Line<T> {
+impl<T: Waiting> Line<T> {
     pub(super) fn new() -> Self {
         Self { accepted: VecDeque::new(), new: VecDeque::new() }
     }
@@ -116,26 +119,35 @@ impl<T> Line<T> {
         self.accepted.is_empty() && self.new.is_empty()
     }
 
-    pub(super) fn join(&mut self, lane: Lane, one: T) {
-        self.lane(lane).push_back(one);
+    pub(super) fn join(&mut self, one: T) {
+        self.lane_of(&one).push_back(one);
     }
 
-    /// The next ones, at most `n_max`.
+    /// The next ones, at most `n_max`, and at most [`BATCH_BYTES_MAX`] where it is more than one.
     pub(super) fn take(&mut self, n_max: usize) -> Vec<T> {
-        let n_accepted = self.accepted.len().min(n_max);
-        let n_new = self.new.len().min(n_max - n_accepted);
-        self.accepted.drain(..n_accepted).chain(self.new.drain(..n_new)).collect()
+        let mut taken = Vec::new();
+        let mut n_bytes = 0;
+        for lane in [&mut self.accepted, &mut self.new] {
+            while let Some(next) = lane.front()
+                && taken.len() < n_max
+                && (taken.is_empty() || n_bytes + next.place().n_bytes <= BATCH_BYTES_MAX)
+            {
+                n_bytes += next.place().n_bytes;
+                taken.extend(lane.pop_front());
+            }
+        }
+        taken
     }
 
     /// Takes back some that were taken and must wait, before those that came after them.
-    pub(super) fn put_back(&mut self, left: Vec<(Lane, T)>) {
-        for (lane, one) in left.into_iter().rev() {
-            self.lane(lane).push_front(one);
+    pub(super) fn put_back(&mut self, left: Vec<T>) {
+        for one in left.into_iter().rev() {
+            self.lane_of(&one).push_front(one);
         }
     }
 
-    fn lane(&mut self, lane: Lane) -> &mut VecDeque<T> {
-        match lane {
+    fn lane_of(&mut self, one: &T) -> &mut VecDeque<T> {
+        match one.place().lane {
             Lane::New => &mut self.new,
             Lane::Accepted => &mut self.accepted,
         }
@@ -174,18 +186,45 @@ mod tests {
         assert_eq!(fill(&budget, Lane::Accepted, (BYTES_MAX - NEW_ALERTS_UNTIL_BYTES) / 2).len(), 2);
     }
 
+    impl Waiting for (u32, Place) {
+        fn place(&self) -> &Place {
+            &self.1
+        }
+    }
+
+    fn names(taken: Vec<(u32, Place)>) -> Vec<u32> {
+        taken.into_iter().map(|(name, _)| name).collect()
+    }
+
     #[test]
     fn what_was_accepted_goes_first_and_each_lane_keeps_its_order() {
+        let budget = Budget::new(StoreMeter::new());
         let mut line = Line::new();
         for n in 1..=3 {
-            line.join(Lane::New, n * 10);
-            line.join(Lane::Accepted, n);
+            line.join((n * 10, budget.place(Lane::New, 1).unwrap()));
+            line.join((n, budget.place(Lane::Accepted, 1).unwrap()));
         }
-        assert_eq!(line.take(2), [1, 2]);
-        line.put_back(vec![(Lane::Accepted, 2)]);
-        line.join(Lane::Accepted, 4);
-        assert_eq!(line.take(4), [2, 3, 4, 10]);
-        assert_eq!(line.take(4), [20, 30]);
+        let mut taken = line.take(2);
+        line.put_back(vec![taken.pop().unwrap()]);
+        assert_eq!(names(taken), [1]);
+        line.join((4, budget.place(Lane::Accepted, 1).unwrap()));
+        assert_eq!(names(line.take(4)), [2, 3, 4, 10]);
+        assert_eq!(names(line.take(4)), [20, 30]);
         assert!(line.is_empty());
+    }
+
+    #[test]
+    fn a_commit_has_few_large_records_and_always_one() {
+        let budget = Budget::new(StoreMeter::new());
+        let mut line = Line::new();
+        for (name, n_bytes) in
+            [(1, BATCH_BYTES_MAX / 2), (2, BATCH_BYTES_MAX / 2), (3, 1), (4, 2 * BATCH_BYTES_MAX), (5, 1)]
+        {
+            line.join((name, budget.place(Lane::New, n_bytes).unwrap()));
+        }
+        assert_eq!(names(line.take(100)), [1, 2]);
+        assert_eq!(names(line.take(100)), [3]);
+        assert_eq!(names(line.take(100)), [4]);
+        assert_eq!(names(line.take(100)), [5]);
     }
 }

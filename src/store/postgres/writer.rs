@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::id::AlertId;
 use crate::metrics::StoreMeter;
 use crate::store::Error;
-use crate::store::queue::{Budget, CHANGES_MAX, Line, Place};
+use crate::store::queue::{Budget, CHANGES_MAX, Line, Place, Waiting};
 
 use super::asking::{Database, Tries};
 use super::changes::{Change, Lists};
@@ -32,8 +32,6 @@ use super::{rows, statements};
 /// The most changes of one batch: enough that the round trip and the fsync hardly count, few enough that the
 /// first of them does not wait long for the last.
 const BATCH_MAX: usize = 256;
-/// The most bytes of records in one batch, where it has more than one change.
-const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +47,12 @@ struct Errand {
     change: Change,
     asker: oneshot::Sender<Result<Fate, Error>>,
     place: Place,
+}
+
+impl Waiting for Errand {
+    fn place(&self) -> &Place {
+        &self.place
+    }
 }
 
 /// The way to the task.
@@ -122,10 +126,10 @@ impl Desk {
     async fn gather(&mut self) -> bool {
         if self.line.is_empty() {
             let Some(first) = self.waiting.recv().await else { return false };
-            self.line.join(first.place.lane(), first);
+            self.line.join(first);
         }
         while let Ok(errand) = self.waiting.try_recv() {
-            self.line.join(errand.place.lane(), errand);
+            self.line.join(errand);
         }
         true
     }
@@ -134,16 +138,13 @@ impl Desk {
     fn next_batch(&mut self) -> Vec<Errand> {
         let mut batch: Vec<Errand> = Vec::new();
         let mut touched = HashSet::new();
-        let mut n_bytes = 0;
         let mut left = Vec::new();
         for errand in self.line.take(BATCH_MAX) {
-            let is_room = batch.is_empty() || n_bytes + errand.change.n_bytes() <= BATCH_BYTES_MAX;
             let names = errand.change.names();
-            if is_room && names.iter().all(|name| !touched.contains(name)) {
-                n_bytes += errand.change.n_bytes();
+            if names.iter().all(|name| !touched.contains(name)) {
                 batch.push(errand);
             } else {
-                left.push((errand.place.lane(), errand));
+                left.push(errand);
             }
             // What was put off keeps its place before later ones that have to do with it.
             touched.extend(names);

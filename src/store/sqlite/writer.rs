@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::StoreMeter;
 use crate::store::Error;
-use crate::store::queue::{Budget, CHANGES_MAX, Lane, Line, Place};
+use crate::store::queue::{Budget, CHANGES_MAX, Lane, Line, Place, Waiting};
 
 use super::checkpoint::Checkpointer;
 use super::fault::{Fault, Reach, Refusal, reach_of_failed_sync};
@@ -172,7 +172,7 @@ struct Errand<D: Deed> {
 
 /// An errand whose kind does not matter.
 trait AnyErrand: Send {
-    fn lane(&self) -> Lane;
+    fn place(&self) -> &Place;
     fn carry_out(&mut self, books: &mut Books<'_>) -> Result<(), Fault>;
     fn publish(&self, shared: &Shared);
     fn answer(self: Box<Self>);
@@ -180,8 +180,8 @@ trait AnyErrand: Send {
 }
 
 impl<D: Deed> AnyErrand for Errand<D> {
-    fn lane(&self) -> Lane {
-        self.place.lane()
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn carry_out(&mut self, books: &mut Books<'_>) -> Result<(), Fault> {
@@ -208,6 +208,12 @@ impl<D: Deed> AnyErrand for Errand<D> {
         let Self { asker, place, .. } = *self;
         drop(place);
         drop(asker.send(Err(error)));
+    }
+}
+
+impl Waiting for Box<dyn AnyErrand> {
+    fn place(&self) -> &Place {
+        (**self).place()
     }
 }
 
@@ -320,10 +326,10 @@ impl Desk {
     fn gather(&mut self) -> bool {
         if self.line.is_empty() {
             let Ok(first) = self.waiting.recv() else { return false };
-            self.line.join(first.lane(), first);
+            self.line.join(first);
         }
         for errand in self.waiting.try_iter() {
-            self.line.join(errand.lane(), errand);
+            self.line.join(errand);
         }
         true
     }
