@@ -78,7 +78,12 @@ async fn a_disk_that_fails_makes_callout_late_but_never_a_liar() {
                 })
                 .await;
             }
-            Switch::FailSync | Switch::FailWrite | Switch::FailRead | Switch::NSyncs | Switch::Wall => {
+            Switch::FailSync
+            | Switch::FailWrite
+            | Switch::FailRead
+            | Switch::NSyncs
+            | Switch::Wall
+            | Switch::SlowSync => {
                 if let Some(status) = server.ended() {
                     assert_eq!(status.code(), Some(DISK_FAILED), "{}", server.said());
                 }

@@ -196,5 +196,6 @@ async fn answer(request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
     let answer = request.send().await.ok()?;
     let status = answer.status().as_u16();
     assert!(matches!(status, 200 | 201 | 409 | 404 | 503), "an answer of {status}");
+    assert!(status != 503 || answer.headers().contains_key("retry-after"), "503 says when to come again");
     Some((status, answer.json().await.ok()?))
 }

@@ -25,6 +25,7 @@ mod load;
 mod nodes;
 #[path = "../oracle/mod.rs"]
 mod oracle;
+mod overload;
 mod postgres;
 mod power_cut;
 mod shim;

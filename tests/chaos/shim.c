@@ -50,6 +50,7 @@ enum switches {
     FAIL_READ,  /* n: the n-th read from now fails with EIO */
     N_SYNCS,    /* counted here, for the test to read */
     WALL,       /* by how many seconds somebody has set the wall clock ahead */
+    SLOW_SYNC,  /* n: each commit takes n milliseconds longer */
     N_SWITCHES
 };
 
@@ -276,6 +277,7 @@ static int sync_with(int fd, int (*real)(int)) {
     int commits = file == LOG && !moves;
     if (commits) pass(SYNC_BEFORE);
     if (moves) pass(MOVE_BEFORE);
+    if (commits && switches && switches[SLOW_SYNC] > 0) usleep((useconds_t) switches[SLOW_SYNC] * 1000);
     pthread_mutex_lock(&order);
     int failed;
     if (file != DIRECTORY && strikes(FAIL_SYNC)) {

@@ -50,6 +50,7 @@ pub(crate) enum Switch {
     FailRead = 3,
     NSyncs = 4,
     Wall = 5,
+    SlowSync = 6,
 }
 
 /// How a process is to be watched.
@@ -123,5 +124,6 @@ fn place(switch: Switch) -> u64 {
         Switch::FailRead => 3,
         Switch::NSyncs => 4,
         Switch::Wall => 5,
+        Switch::SlowSync => 6,
     }
 }
