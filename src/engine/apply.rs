@@ -1,8 +1,6 @@
 //! The corridor that every event goes through: load, step, commit, perform.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use crate::alarm::Alarm;
 use crate::escalation::{
@@ -21,46 +19,6 @@ use super::{Engine, Error};
 
 /// How often a change is tried again that another node was quicker with.
 const CONTENDED_MAX: usize = 16;
-
-/// How long after a commit of unknown outcome is looked what came of it.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// For how many alerts at one moment a commit may have an unknown outcome.
-const UNSURE_MAX: usize = 10_000;
-
-/// The alerts for which a commit has an unknown outcome: the store failed, and may have kept it all the same.
-#[derive(Debug, Default)]
-pub(super) struct Unsure(Mutex<BTreeSet<AlertId>>);
-
-/// Whether an alert is looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Noted {
-    New,
-    Already,
-    TooMany,
-}
-
-impl Unsure {
-    /// A critical section holds only set operations, and is never held over an await.
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<AlertId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, id: AlertId) -> Noted {
-        let mut unsure = self.lock();
-        if unsure.contains(&id) {
-            Noted::Already
-        } else if unsure.len() >= UNSURE_MAX {
-            Noted::TooMany
-        } else {
-            unsure.insert(id);
-            Noted::New
-        }
-    }
-
-    fn forget(&self, id: AlertId) {
-        self.lock().remove(&id);
-    }
-}
 
 /// A request that carries an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,15 +143,7 @@ impl Engine {
     /// from it is still to be seen to.
     pub(super) fn kept<T>(&self, id: AlertId, came: Result<T, store::Error>) -> Result<T, Error> {
         if let Err(store::Error::Unavailable(_)) = &came {
-            match self.0.unsure.note(id) {
-                Noted::New => {
-                    let wake = Wake { id, why: WakeWhy::Unsure };
-                    self.0.timers.arm(self.0.clock.now().plus(LOOK_AFTER), wake);
-                }
-                Noted::Already => {}
-                Noted::TooMany => tracing::error!(alert.id = %id,
-                    "the store failed for too many alerts at once; if this one was kept, it goes on after the next start"),
-            }
+            self.look_again(Wake { id, why: WakeWhy::Unsure });
         }
         Ok(came?)
     }
@@ -202,7 +152,6 @@ impl Engine {
     pub(super) async fn look_at_unsure(&self, id: AlertId) -> Result<(), Error> {
         let guard = self.turnstile(id).await;
         let kept = self.0.store.get(id).await?;
-        self.0.unsure.forget(id);
         if let Some(stored) = kept {
             self.await_what_follows(None, &stored.alert);
         }

@@ -16,6 +16,7 @@ mod perform;
 mod raise;
 mod receive;
 mod replies;
+mod second_look;
 mod tasks;
 mod tidying;
 mod timers;
@@ -56,11 +57,10 @@ pub use turns::IN_FLIGHT_MAX;
 pub use vitals::{Room, Vitals};
 pub use watching::{ASIDE_MAX, READY_KEPT, Stuck};
 
-use apply::Unsure;
 use courtesies::Courtesies;
 use outage::Ways;
 use perform::Recording;
-use tasks::Again;
+use second_look::SecondLooks;
 use timers::Timers;
 use turns::Turns;
 use watching::Watch;
@@ -101,8 +101,7 @@ struct Shared {
     waking: Arc<Semaphore>,
     changes: broadcast::Sender<AlertId>,
     recording: Recording,
-    unsure: Unsure,
-    again: Again,
+    second_looks: SecondLooks,
     watch: Watch,
     /// How many other nodes work on the store.
     n_others: AtomicUsize,
@@ -207,8 +206,7 @@ impl Engine {
             waking: Arc::new(Semaphore::new(WAKING_MAX)),
             changes: broadcast::channel(CHANGES_KEPT).0,
             recording: Recording::default(),
-            unsure: Unsure::default(),
-            again: Again::default(),
+            second_looks: SecondLooks::default(),
             watch: Watch::default(),
             n_others: AtomicUsize::new(0),
             tracker: TaskTracker::new(),

@@ -3,10 +3,8 @@
 //! Work goes to its end even when whoever asked for it goes away, because effects follow a commit.
 //! Work that fails or panics stops no other: the alert it was about is looked at again later.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,51 +12,17 @@ use futures_util::FutureExt;
 use crate::alarm::Alarm;
 use crate::id::AlertId;
 use crate::store;
-use crate::timestamp::Timestamp;
 
 use super::timers::Wake;
 use super::watching::FAILURES_BEFORE_QUARANTINE;
 use super::{Engine, Error};
 use crate::chain::Chain;
 
-/// How long to wait before an alert is worked on again when the store could not answer.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long to wait before an alert is worked on again that cannot be understood, or that brings callout
 /// itself to fail: a person must look, and others must not suffer.
 const SET_ASIDE_FOR: Duration = Duration::from_mins(1);
 /// The same from the third failure in a row on.
 const QUARANTINED_FOR: Duration = Duration::from_hours(1);
-
-/// What is looked at again because the store could not answer. Without it each look of a sweep or an audit
-/// would begin a row of repetitions of its own, and a store that is full for an hour would be asked for the
-/// same alert hundreds of times a second.
-#[derive(Debug, Default)]
-pub(super) struct Again(Mutex<BTreeMap<Wake, Timestamp>>);
-
-impl Again {
-    /// A critical section holds only map operations, and is never held over an await.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Wake, Timestamp>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether nobody else comes back for the same.
-    fn note(&self, wake: Wake, again_at: Timestamp) -> bool {
-        let mut again = self.lock();
-        if again.contains_key(&wake) {
-            return false;
-        }
-        again.insert(wake, again_at);
-        true
-    }
-
-    /// A wake-up has come that was armed for this moment.
-    pub(super) fn came(&self, wake: Wake, wake_at: Timestamp) {
-        let mut again = self.lock();
-        if again.get(&wake) == Some(&wake_at) {
-            again.remove(&wake);
-        }
-    }
-}
 
 impl Engine {
     /// Runs work on a task of its own; only abandoning the engine ends it early.
@@ -97,11 +61,7 @@ impl Engine {
                     Error::NoSuchAlert | Error::Impossible(_) | Error::KeyReused | Error::Stopped => return,
                     // Several looks at one alert may fail side by side; one of them comes back.
                     Error::Contended | Error::Store(store::Error::Busy | store::Error::Unavailable(_)) => {
-                        let again_at = self.now().plus(AGAIN_AFTER);
-                        if self.0.again.note(wake, again_at) {
-                            self.0.timers.arm(again_at, wake);
-                        }
-                        return;
+                        return self.look_again(wake);
                     }
                     Error::Store(store::Error::Corrupt { .. }) => self.set_aside(wake.id),
                 }

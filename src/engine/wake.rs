@@ -115,7 +115,7 @@ impl Engine {
         loop {
             for (wake_at, wake) in self.0.timers.due(self.0.clock.as_ref(), WAKING_MAX).await {
                 self.0.metrics.woke_late(self.now().since(wake_at));
-                self.0.again.came(wake, wake_at);
+                self.0.second_looks.came(wake, wake_at);
                 let Ok(permit) = Arc::clone(&self.0.waking).acquire_owned().await else { return };
                 let engine = self.clone();
                 self.spawn(async move {
