@@ -71,6 +71,7 @@ mod sqlite;
 mod stores;
 mod strangers;
 mod supply_chain;
+mod systemd_unit;
 mod terminal;
 mod traces;
 mod vonage_bodies;
