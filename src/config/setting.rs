@@ -131,10 +131,13 @@ pub(super) fn store(given: Given<'_>, report: &mut Report) -> Option<StoreChoice
         return sqlite(path, given, report);
     }
     let complaint = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        match Url::parse(text) {
-            Ok(url) if url.has_host() => return Some(StoreChoice::Postgres(Secret::new(text))),
-            Ok(_) => "the address of the Postgres database names no host".to_owned(),
-            Err(error) => format!("the address of the Postgres database cannot be read: {error}"),
+        match of_each_host(text).try_for_each(|address| match Url::parse(&address) {
+            Ok(url) if url.has_host() => Ok(()),
+            Ok(_) => Err("the address of the Postgres database names no host".to_owned()),
+            Err(error) => Err(format!("the address of the Postgres database cannot be read: {error}")),
+        }) {
+            Ok(()) => return Some(StoreChoice::Postgres(Secret::new(text))),
+            Err(complaint) => complaint,
         }
     } else {
         // Not shown: it may be an address with a password and a slip in its first letters.
@@ -142,6 +145,14 @@ pub(super) fn store(given: Given<'_>, report: &mut Report) -> Option<StoreChoice
     };
     report.error_with_hint(given.place, complaint, Some(HINT.into()));
     None
+}
+
+/// An address for each of the hosts that a PostgreSQL address may name, separated by commas, each with a port.
+fn of_each_host(text: &str) -> impl Iterator<Item = String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let (authority, end) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    hosts.split(',').map(move |host| format!("{scheme}://{user}{host}{end}"))
 }
 
 fn sqlite(path: &str, given: Given<'_>, report: &mut Report) -> Option<StoreChoice> {

@@ -14,7 +14,7 @@ use rustls_platform_verifier::Verifier;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use url::Url;
+use url::form_urlencoded;
 
 use super::opening::PostgresError;
 
@@ -36,13 +36,17 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Reads an address: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…&sslrootcert=…`.
+    /// Reads an address: `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?sslmode=…&sslrootcert=…`.
     pub(super) fn parse(text: &str) -> Result<Self, PostgresError> {
-        let mut url = Url::parse(text).map_err(|_private| PostgresError::Address("it is not a URL"))?;
+        // Several hosts with ports of their own are no URL; the driver reads them.
+        let (whither, options) = text.split_once('?').unwrap_or((text, ""));
+        if !["postgres://", "postgresql://"].iter().any(|scheme| whither.starts_with(scheme)) {
+            return Err(PostgresError::Address("it does not begin with postgres://"));
+        }
         let mut mode = None;
         let mut roots = None;
         let mut others = Vec::new();
-        for (name, value) in url.query_pairs() {
+        for (name, value) in form_urlencoded::parse(options.as_bytes()) {
             match name.as_ref() {
                 "sslmode" => mode = Some(value.into_owned()),
                 "sslrootcert" if value == "system" => {}
@@ -50,12 +54,10 @@ impl Address {
                 _ => others.push((name.into_owned(), value.into_owned())),
             }
         }
-        url.set_query(None);
-        if !others.is_empty() {
-            url.query_pairs_mut().extend_pairs(others);
-        }
-        let mut config: Config =
-            url.as_str().parse().map_err(|_private| PostgresError::Address("a part of it is not understood"))?;
+        let others = form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
+        let mut config: Config = format!("{whither}?{others}")
+            .parse()
+            .map_err(|_private| PostgresError::Address("a part of it is not understood"))?;
         // As psql has it: without a word, TLS where the server offers it, and no proof of who the server is.
         let (mode, is_verified) = match mode.as_deref() {
             None | Some("prefer") => (SslMode::Prefer, roots.is_some()),
@@ -174,7 +176,9 @@ mod tests {
         let quiet = Address::parse("postgres://callout@127.0.0.1/alerts").unwrap();
         assert_eq!((quiet.config.get_ssl_mode(), quiet.is_verified), (SslMode::Prefer, false));
         assert_eq!(quiet.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
-        for wrong in ["postgres://db/x?sslmode=maybe", "postgres://db/x?colour=red", "nonsense"] {
+        let either = Address::parse("postgres://callout@one:6543,two:6544/alerts?sslmode=disable").unwrap();
+        assert_eq!(&*either.place, "one:6543,two:6544/alerts");
+        for wrong in ["postgres://db/x?sslmode=maybe", "postgres://db/x?colour=red", "nonsense", "host=red"] {
             let error = Address::parse(wrong).err().unwrap().to_string();
             assert!(!error.contains("red"), "{error}");
         }

@@ -275,6 +275,9 @@ fn every_kind_of_store_is_understood() {
         panic!("a Postgres store")
     };
     assert_eq!(address.reveal(), "postgres://callout:hush@db/callout");
+    let either = "postgres://callout:hush@one:6543,two:6544/callout?sslmode=require";
+    let StoreChoice::Postgres(address) = store(either) else { panic!("several hosts are an address, too") };
+    assert_eq!(address.reveal(), either);
     assert_eq!(format!("{address:?}"), "[secret]");
 }
 
