@@ -84,3 +84,13 @@ pub(crate) fn crashes(lives: &[Life]) -> Vec<Value> {
     });
     between.collect()
 }
+
+/// Each process but the last was stopped in good order. Nothing went on until the next one was there, which excuses
+/// lateness and nothing else.
+pub(crate) fn stops(lives: &[Life]) -> Vec<Value> {
+    let between = lives.windows(2).map(|pair| {
+        let mended = pair[1].listens.unwrap_or(pair[1].begun);
+        json!({ "kind": "slow", "at": pair[0].ended.unwrap_or(pair[1].begun).to_string(), "until": mended.to_string() })
+    });
+    between.collect()
+}

@@ -272,7 +272,7 @@ impl Home {
         Self::start_command(command).await
     }
 
-    async fn start_command(command: Command) -> Result<Server, Ended> {
+    pub(crate) async fn start_command(command: Command) -> Result<Server, Ended> {
         let spawned = system_now();
         let (mut process, log, listens) = begin(command, "callout listens on").await;
         if listens {

@@ -74,7 +74,7 @@ pub(crate) fn judge(evidence: &Evidence, pace: Pace) -> Verdict {
     }
     verdict.judge_accepted(evidence);
     for (id, alert) in &evidence.alerts {
-        verdict.judge_way(id, alert, &posts);
+        verdict.judge_way(id, alert, &posts, pace);
         match pace {
             Pace::WithinASecond | Pace::WhenItCan => verdict.judge_times(id, alert, &evidence.lives),
             Pace::SeveralNodes => verdict.judge_times_of_nodes(id, alert),
@@ -131,7 +131,7 @@ impl Verdict {
     }
 
     /// Everybody in order, nobody skipped, each sent to as often as the timeline says.
-    fn judge_way(&mut self, id: &str, alert: &Value, posts: &HashMap<AttemptRef, usize>) {
+    fn judge_way(&mut self, id: &str, alert: &Value, posts: &HashMap<AttemptRef, usize>, pace: Pace) {
         let mut broken = |what: String| self.broken.push(format!("alert {id}: {what}\n{alert:#}"));
         let plan = plan(alert["policy"].as_str().unwrap());
         let attempts = list(alert, "attempts");
@@ -154,15 +154,24 @@ impl Verdict {
             let n_posts = posts.get(&of).copied().unwrap_or(0);
             let is_last = number == attempts.len();
             let word = attempt["status"].as_str().unwrap();
-            if !is_last && !matches!(word, "expired" | "rejected" | "read") {
+            // A node that alone cannot reach the provider gives up what others could send; whether it waited long enough
+            // the oracle knows.
+            let is_given_up = word == "failed" && pace == Pace::SeveralNodes;
+            if !is_last && !is_given_up && !matches!(word, "expired" | "rejected" | "read") {
                 broken(format!("attempt {number} is {word} and was left"));
             }
-            if n_posts == 0 && !(is_last && matches!(word, "superseded" | "sending")) {
+            if n_posts == 0 && !is_given_up && !(is_last && matches!(word, "superseded" | "sending")) {
                 broken(format!("attempt {number} was never sent"));
             }
-            let n_resent = events(alert, "resent_after_restart").filter(|entry| entry["attempt"] == number).count();
-            if n_posts > 1 + n_resent {
-                broken(format!("attempt {number} was sent {n_posts} times and repeated after {n_resent} restarts"));
+            // A send that failed may have been accepted all the same; what faults excuse the oracle knows.
+            let again = ["resent_after_restart", "send_failed"];
+            let n_again =
+                again.iter().flat_map(|event| events(alert, event)).filter(|entry| entry["attempt"] == number);
+            let n_again = n_again.count();
+            if n_posts > 1 + n_again {
+                broken(format!(
+                    "attempt {number} was sent {n_posts} times and had reason to be repeated {n_again} times"
+                ));
             }
             self.n_repeated += n_posts.saturating_sub(1);
         }

@@ -1,8 +1,8 @@
 //! Three nodes on one PostgreSQL, each in a network of its own: killed, frozen, and cut off from the
 //! database, from the provider, or from both.
 //!
-//! Each node has two cables, one to the database and one to everybody else; a partition pulls one out. Which
-//! node sent a message is known by its sender's number.
+//! Each node has two cables, one to the database and one to everybody else; a partition pulls one out, or lets one
+//! direction of it go nowhere. Which node sent a message is known by its sender's number.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -33,6 +33,9 @@ const SHORT: Duration = Duration::from_secs(4);
 const LONG: Duration = Duration::from_secs(13);
 /// How long somebody waits for a node to take a connection before the next one is asked.
 const CONNECTED_WITHIN: Duration = Duration::from_millis(300);
+
+/// The address of a network card that nobody has.
+const NOBODY: &str = "02:00:00:00:00:01";
 
 /// One of the two networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +124,30 @@ impl Networks {
         ip(&format!("link set {} down", cable(node, net)));
     }
 
+    /// What a node sends to the database goes nowhere; what the database sends arrives.
+    fn mute(node: usize) {
+        let (namespace, inner) = (namespace(node), format!("{}x", cable(node, Net::Database)));
+        ip(&format!(
+            "-n {namespace} neigh replace {} lladdr {NOBODY} dev {inner} nud permanent",
+            Net::Database.address(1)
+        ));
+    }
+
+    fn unmute(node: usize) {
+        let (namespace, inner) = (namespace(node), format!("{}x", cable(node, Net::Database)));
+        ip(&format!("-n {namespace} neigh del {} dev {inner}", Net::Database.address(1)));
+    }
+
+    /// What the provider, and everybody else, sends to a node goes nowhere; what the node sends arrives.
+    fn deafen(node: usize) {
+        let address = Net::World.address(11 + node);
+        ip(&format!("neigh replace {address} lladdr {NOBODY} dev {} nud permanent", name("w")));
+    }
+
+    fn undeafen(node: usize) {
+        ip(&format!("neigh del {} dev {}", Net::World.address(11 + node), name("w")));
+    }
+
     fn plug(node: usize, net: Net) {
         ip(&format!("link set {} up", cable(node, net)));
     }
@@ -197,8 +224,8 @@ impl Nodes<'_> {
         }
     }
 
-    /// Some node is killed, some is frozen, some is cut off from the provider, and some from the database. Returns
-    /// the faults as the oracle is told of them.
+    /// Some node is killed, some is frozen, some is cut off from the provider, and some from the database; then some is
+    /// not heard by the database and some does not hear the provider. Returns the faults as the oracle is told of them.
     async fn suffer(&mut self, dice: &mut Dice) -> Vec<Value> {
         let mut faults = Vec::new();
         let node = dice.index(N_NODES);
@@ -224,6 +251,20 @@ impl Nodes<'_> {
             faults.push(fault(kind, node, at));
             Networks::plug(node, net);
         }
+
+        // One node cannot be heard by the database, another one cannot hear the provider. Its requests arrive, and their
+        // answers do not: what it sends may go out twice, as after a crash.
+        let mute = dice.index(N_NODES);
+        let deaf = (mute + 1 + dice.index(N_NODES - 1)) % N_NODES;
+        let at = system_now();
+        Networks::mute(mute);
+        Networks::deafen(deaf);
+        pause(LONG).await;
+        faults.push(fault("partition", mute, at));
+        faults.push(fault("pause", deaf, at));
+        Networks::unmute(mute);
+        Networks::undeafen(deaf);
+
         pause(SHORT).await;
         for (node, server) in self.running.iter_mut().enumerate() {
             assert!(server.ended().is_none(), "node {node} left: {}", server.said());
@@ -271,7 +312,7 @@ async fn three_nodes_lose_nothing_while_they_are_killed_frozen_and_cut_off() {
     verdict.broken.extend(judge_by_the_oracle(&home, &evidence, &faults, Pace::SeveralNodes));
     assert!(verdict.broken.is_empty(), "seed {}:\n{}", seed(), verdict.broken.join("\n"));
     eprintln!(
-        "seed {}: {} rounds of 4 faults on 3 nodes: {} alerts accepted, {} sends of which {} repeated; 0 lost, 0 skipped; \
+        "seed {}: {} rounds of 6 faults on 3 nodes: {} alerts accepted, {} sends of which {} repeated; 0 lost, 0 skipped; \
          latest deadline {:?} after it was due",
         seed(),
         ROUNDS.get(),

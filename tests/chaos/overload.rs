@@ -24,14 +24,14 @@ const SECONDS: Size = Size { name: "OVERLOAD_SECONDS", taste: 4, ci: 8, long: 60
 const COMMIT: Duration = Duration::from_millis(600);
 /// How many webhooks in a hundred must be answered 200 at their first try. The others were told to come again: an alert
 /// that many webhooks are about at once takes them one commit after the other.
-const FIRST_TRIES_PERCENT: usize = 95;
+const FIRST_TRIES_PERCENT: usize = 80;
 /// What each post of the flood weighs, and how many are on their way at every moment: together more than may wait
 /// for the store (48 MiB of new alerts). A commit takes seventeen of them, so that in each second far more than three
 /// times as much is asked for as can be kept.
 const POST_BYTES: usize = 240_000;
 const N_POSTERS: usize = 280;
 /// How long a poster that was refused waits; it was told to wait longer.
-const AGAIN_AFTER: Duration = Duration::from_millis(500);
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How many posts in a hundred may be cut off, because the machine has no time to read or write a whole one.
 const CUT_OFF_PERCENT: usize = 5;
 /// The flood swells for so long, since the machine's processors are not what is tried here.
@@ -39,7 +39,7 @@ const SWELLS: Duration = Duration::from_secs(3);
 /// What callout may need of memory at the worst moment (docs/promise.md).
 const MEMORY_MAX: u64 = 512 << 20;
 /// The latest that a deadline may be taken up: it waits for the commits of what is said about the same alert meanwhile.
-const LATE_MAX: Duration = Duration::from_secs(20);
+const LATE_MAX: Duration = Duration::from_secs(30);
 
 /// What the flood was answered.
 #[derive(Default)]

@@ -6,4 +6,4 @@ mod server;
 
 use crate::left_out::leave_out;
 
-pub(crate) use server::Database;
+pub(crate) use server::{Database, as_postgres, binaries, make_data, start_on};
