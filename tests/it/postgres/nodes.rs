@@ -204,6 +204,37 @@ async fn a_node_that_is_cut_off_begins_no_send_after_ten_seconds_and_accepts_not
     second.engine.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_older_than_the_schema_messages_nobody_and_its_successor_goes_on() {
+    let Some(database) = Database::new().await else { return };
+    let clock = clock(1);
+    let (by_older, by_newer) = (StandIn::new(&clock), StandIn::new(&clock));
+    let older = node(open(&database).await, &clock, &by_older).await;
+    let id = older.raise(&tony_then_anna(3)).await;
+    sent(&by_older, &clock, id, 1, Duration::from_secs(10)).await;
+    // A newer callout brings its schema, which older ones may not write to, and works on the database beside this one.
+    let client = database.connect().await;
+    let known = client.query_one("SELECT schema, writers_from FROM callout.installation", &[]).await.unwrap();
+    let (schema, writers_from): (i64, i64) = (known.get(0), known.get(1));
+    let upgrade = "UPDATE callout.installation SET schema = 99, writers_from = 99";
+    client.batch_execute(upgrade).await.unwrap();
+    let refused = older.engine.raise(new_alert(&tony_then_anna(3)), None).await;
+    assert!(refused.is_err(), "what it may not write it does not accept");
+    clock.sleep_until(clock.now().plus(Duration::from_secs(8))).await;
+    assert_eq!(by_older.sent().len(), 1, "Tony's time is over, and nobody else is messaged: {:?}", by_older.log());
+    assert!(older.engine.readiness().await.is_err(), "it asks to be replaced");
+    older.engine.abandon();
+    // From here on the successor knows the schema.
+    let known = format!("UPDATE callout.installation SET schema = {schema}, writers_from = {writers_from}");
+    client.batch_execute(&known).await.unwrap();
+    let newer = node(open(&database).await, &clock, &by_newer).await;
+    sent(&by_newer, &clock, id, 1, Duration::from_secs(10)).await;
+    let alert = newer.alert(id).await;
+    let tries: Vec<u32> = alert.attempts.iter().map(|attempt| attempt.tries).collect();
+    assert_eq!(tries, [1, 1], "everybody once: {:?}", newer.timeline(id).await);
+    newer.engine.stop().await;
+}
+
 /// How long so many messages took, from the first to the last, and the most of them within one second.
 async fn pace(stages: &[&Stage], vonage: &StandIn, clock: &SteadyClock, n_alerts: usize) -> (Duration, usize) {
     let n_before = vonage.sent().len();
