@@ -171,11 +171,13 @@ impl Material<'_> {
         let mut members = Vec::with_capacity(names.len());
         for (scalar, place) in &names {
             let known = self.users.list.iter().find(|user| *user.name == *scalar.text.trim());
-            let hint = self.nearest(scalar);
-            // An unlike name may be that of a user whose own name has a problem.
-            if known.is_none() && (hint.is_some() || !self.users.incomplete) {
-                let message = format!("there is no user called {}", quoted(&scalar.written));
-                report.error_with_hint(*place, message, hint);
+            if known.is_none() {
+                let hint = self.nearest(scalar);
+                // An unlike name may be that of a user whose own name has a problem.
+                if hint.is_some() || !self.users.incomplete {
+                    let message = format!("there is no user called {}", quoted(&scalar.written));
+                    report.error_with_hint(*place, message, hint);
+                }
             }
             members.extend(known);
         }

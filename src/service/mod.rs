@@ -8,11 +8,13 @@ mod vigil;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarms;
@@ -241,6 +243,8 @@ struct Preparation {
     listener: TcpListener,
     chance: Arc<dyn Chance>,
     api_key: Option<Secret>,
+    /// Certificates are read and the key is tried meanwhile, which takes as long as opening the store.
+    sender: JoinHandle<Result<VonageSender, Error>>,
 }
 
 impl Preparation {
@@ -249,7 +253,9 @@ impl Preparation {
         let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
         let chance: Arc<dyn Chance> = Arc::new(SystemChance::new());
         let api_key = the_one_key(config, chance.as_ref())?;
-        Ok(Self { listener, chance, api_key })
+        let vonage = config.vonage.clone();
+        let sender = spawn_blocking(move || Ok(VonageSender::new(settings_of(&vonage)?, system_now)?));
+        Ok(Self { listener, chance, api_key, sender })
     }
 
     async fn finish(
@@ -259,8 +265,14 @@ impl Preparation {
         clock: Arc<dyn Clock>,
         traces: Traces,
     ) -> Result<Service, Error> {
-        let Self { listener, chance, api_key } = self;
-        let sender = Arc::new(VonageSender::new(vonage_settings(config)?, system_now)?);
+        let Self { listener, chance, api_key, sender } = self;
+        let sender = match sender.await {
+            Ok(sender) => Arc::new(sender?),
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_ended) => return Err(Error::Engine(engine::Error::Stopped)),
+            },
+        };
         let metrics = Arc::new(Metrics::new());
         if let Some(meter) = store.meter() {
             metrics.watch(meter);
@@ -364,15 +376,19 @@ async fn open(
 
 /// How a configuration has callout speak to Vonage.
 pub fn vonage_settings(config: &Config) -> Result<vonage::Settings, Error> {
-    let of = |channel: Channel| config.vonage.senders.of(channel).map(Box::from);
+    settings_of(&config.vonage)
+}
+
+fn settings_of(config: &config::Vonage) -> Result<vonage::Settings, Error> {
+    let of = |channel: Channel| config.senders.of(channel).map(Box::from);
     Ok(vonage::Settings {
-        base_url: config.vonage.base_url.clone(),
-        rcs_url: config.vonage.rcs_url.clone(),
-        application_id: config.vonage.application_id.clone(),
-        private_key: PrivateKey::from_pem(config.vonage.private_key.reveal())?,
+        base_url: config.base_url.clone(),
+        rcs_url: config.rcs_url.clone(),
+        application_id: config.application_id.clone(),
+        private_key: PrivateKey::from_pem(config.private_key.reveal())?,
         senders: vonage::Senders {
             messenger: of(Channel::Messenger),
-            messenger_category: config.vonage.messenger.clone(),
+            messenger_category: config.messenger.clone(),
             viber_service: of(Channel::ViberService),
             whatsapp: of(Channel::Whatsapp),
             sms: of(Channel::Sms),
