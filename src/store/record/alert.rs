@@ -13,7 +13,7 @@ use crate::id::{AlertId, AlertNumber, AttemptNumber, ProviderId};
 use crate::timestamp::Timestamp;
 
 use super::forms::{FailureForm, Form, List, Maybe, Millis, ReportStatusForm, Text};
-use super::{Error, VERSION, read};
+use super::{Error, Record, VERSION, read};
 
 /// The record of what was posted, without the id, the number and the plan, which are kept beside it.
 pub fn write_raised(raised: &Raised) -> Result<String, Error> {
@@ -33,7 +33,7 @@ pub fn write_raised(raised: &Raised) -> Result<String, Error> {
 
 /// Reads the record of what was posted.
 pub fn read_raised(record: &str, id: AlertId, number: AlertNumber, plan: Arc<Plan>) -> Result<Raised, Error> {
-    let RaisedIn { at, message, severity, policy, dedup_key, source, link, details } = read(record)?;
+    let RaisedIn { v: _, at, message, severity, policy, dedup_key, source, link, details } = read(record)?;
     Ok(Raised { id, number, message, severity, policy, dedup_key, source, link, details, at, plan })
 }
 
@@ -58,7 +58,8 @@ pub fn write_state(alert: &Alert) -> Result<String, Error> {
 
 /// Reads the record of an alert's state, and puts it together with what was posted.
 pub fn read_alert(raised: Arc<Raised>, record: &str) -> Result<Alert, Error> {
-    let StateIn { status, round, attempts, acknowledged, repeats, updated_at, answered, timeline } = read(record)?;
+    let StateIn { v: _, status, round, attempts, acknowledged, repeats, updated_at, answered, timeline } =
+        read(record)?;
     let alert = Alert { raised, status, round, attempts, acknowledged, repeats, updated_at, answered, timeline };
     match broken_promise(&alert) {
         None => Ok(alert),
@@ -87,6 +88,7 @@ struct RaisedOut<'a> {
 
 #[derive(Deserialize)]
 struct RaisedIn {
+    v: u32,
     #[serde(with = "Millis")]
     at: Timestamp,
     message: Box<str>,
@@ -98,6 +100,12 @@ struct RaisedIn {
     source: Option<Box<str>>,
     link: Option<Box<str>>,
     details: Box<str>,
+}
+
+impl Record for RaisedIn {
+    fn version(&self) -> u32 {
+        self.v
+    }
 }
 
 #[derive(Serialize)]
@@ -122,6 +130,7 @@ struct StateOut<'a> {
 
 #[derive(Deserialize)]
 struct StateIn {
+    v: u32,
     #[serde(with = "StatusForm")]
     status: Status,
     round: u32,
@@ -137,6 +146,12 @@ struct StateIn {
     answered: Vec<ProviderId>,
     #[serde(deserialize_with = "List::<EntryForm>::deserialize")]
     timeline: Vec<Entry>,
+}
+
+impl Record for StateIn {
+    fn version(&self) -> u32 {
+        self.v
+    }
 }
 
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]

@@ -9,7 +9,7 @@ use crate::incoming::{Foreign, InboundMessage, Incoming, MessageStatus, Workflow
 use crate::timestamp::Timestamp;
 
 use super::forms::{FailureForm, Form, InFull, List, Maybe, Millis, ReportStatusForm, Text};
-use super::{Error, VERSION, read};
+use super::{Error, Record, VERSION, read};
 
 /// The record of a webhook.
 pub fn write_incoming(incoming: &Incoming) -> Result<String, Error> {
@@ -30,8 +30,15 @@ struct Out<'a> {
 
 #[derive(Deserialize)]
 struct In {
+    v: u32,
     #[serde(with = "IncomingForm")]
     webhook: Incoming,
+}
+
+impl Record for In {
+    fn version(&self) -> u32 {
+        self.v
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -69,11 +69,22 @@ struct Versioned {
     v: u32,
 }
 
+/// A record as it was read.
+trait Record: DeserializeOwned {
+    /// The version that it says it has.
+    fn version(&self) -> u32;
+}
+
 /// Reads a record, telling one that is too new from one that is broken.
-fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    let Versioned { v } = serde_json::from_str(text)?;
-    if v != VERSION {
-        return Err(Error::Version { found: v });
-    }
-    Ok(serde_json::from_str(text)?)
+fn read<R: Record>(text: &str) -> Result<R, Error> {
+    let found = match serde_json::from_str::<R>(text) {
+        Ok(record) if record.version() == VERSION => return Ok(record),
+        Ok(record) => record.version(),
+        // What a newer callout wrote need not have a form that is known here.
+        Err(error) => match serde_json::from_str(text) {
+            Ok(Versioned { v }) if v != VERSION => v,
+            Ok(Versioned { .. }) | Err(_) => return Err(error.into()),
+        },
+    };
+    Err(Error::Version { found })
 }

@@ -11,7 +11,7 @@ use crate::wording::Wording;
 
 use super::forms::{Form, InFull, List, Maybe, Text};
 use super::wording::WordingForm;
-use super::{Error, VERSION, read};
+use super::{Error, Record, VERSION, read};
 
 /// The SHA-256 of a plan's record; two plans with the same record are the same plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +48,7 @@ pub fn write_plan(plan: &Plan) -> Result<StoredPlan, Error> {
 
 /// Reads the record of a plan.
 pub fn read_plan(record: &str) -> Result<Plan, Error> {
-    let PlanIn { backend, repeat, steps, wording, confirm } = read(record)?;
+    let PlanIn { v: _, backend, repeat, steps, wording, confirm } = read(record)?;
     let steps = steps.into_iter().map(|step| Step {
         place: step.place,
         user: step.user,
@@ -74,6 +74,7 @@ struct PlanOut<'a> {
 
 #[derive(Deserialize)]
 struct PlanIn {
+    v: u32,
     #[serde(with = "BackendForm")]
     backend: Backend,
     repeat: u32,
@@ -82,6 +83,12 @@ struct PlanIn {
     wording: Option<Wording>,
     #[serde(default, with = "ConfirmForm")]
     confirm: Confirm,
+}
+
+impl Record for PlanIn {
+    fn version(&self) -> u32 {
+        self.v
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference to the field")]
