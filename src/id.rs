@@ -6,8 +6,10 @@ use std::str::FromStr;
 use crate::timestamp::Timestamp;
 
 /// Names an alert: a UUID of version 7, so that ids sort by the time they were made.
+///
+/// It is kept as bytes and not as a number, which would take up twice the room beside something small.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AlertId(u128);
+pub struct AlertId([u8; 16]);
 
 /// The text names no alert.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,29 +20,29 @@ impl AlertId {
     /// Makes an id from the moment and from random bits, both handed in so that tests have stable ids.
     pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
         let millis = u64::try_from(now.as_millis()).unwrap_or(0);
-        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().as_u128())
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().into_bytes())
     }
 
     /// The id that sorts right behind this one.
     #[must_use]
     pub const fn successor(self) -> Self {
-        Self(self.0.saturating_add(1))
+        Self::from_bits(self.to_bits().saturating_add(1))
     }
 
     /// The id from its 128 bits, as a store keeps it.
     pub const fn from_bits(bits: u128) -> Self {
-        Self(bits)
+        Self(bits.to_be_bytes())
     }
 
     /// The 128 bits.
     pub const fn to_bits(self) -> u128 {
-        self.0
+        u128::from_be_bytes(self.0)
     }
 }
 
 impl fmt::Display for AlertId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&uuid::Uuid::from_u128(self.0).as_hyphenated(), formatter)
+        fmt::Display::fmt(uuid::Uuid::from_bytes_ref(&self.0).as_hyphenated(), formatter)
     }
 }
 
@@ -55,7 +57,7 @@ impl FromStr for AlertId {
 
     fn from_str(text: &str) -> Result<Self, NotAnAlertId> {
         match uuid::Uuid::try_parse(text) {
-            Ok(uuid) => Ok(Self(uuid.as_u128())),
+            Ok(uuid) => Ok(Self(uuid.into_bytes())),
             Err(_) => Err(NotAnAlertId),
         }
     }
@@ -88,7 +90,7 @@ impl fmt::Display for AttemptRef {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(PREFIX)?;
         for digit in (0..ID_DIGITS).rev() {
-            let value = (self.alert.0 >> (5 * digit)) & 31;
+            let value = (self.alert.to_bits() >> (5 * digit)) & 31;
             let character = usize::try_from(value).ok().and_then(|index| BASE32.get(index)).copied();
             fmt::Write::write_char(formatter, char::from(character.unwrap_or(b'0')))?;
         }
@@ -118,7 +120,7 @@ impl FromStr for AttemptRef {
             bits = (bits << 5) | u128::try_from(value).unwrap_or(0);
         }
         match attempt.parse() {
-            Ok(attempt) => Ok(Self { alert: AlertId(bits), attempt }),
+            Ok(attempt) => Ok(Self { alert: AlertId::from_bits(bits), attempt }),
             Err(_) => Err(NotOurs),
         }
     }

@@ -4,12 +4,16 @@
 //! so that a moment that was written is exactly the moment that is read back.
 
 use std::fmt;
+use std::num::NonZeroI64;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// A moment in whole milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i64);
+///
+/// One more than the milliseconds is kept, which is never zero, so that a moment that there may not be takes no
+/// more room than one that there is: an attempt has seven of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(NonZeroI64);
 
 /// The text is not an RFC 3339 moment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,49 +22,55 @@ pub struct ParseError;
 
 impl Timestamp {
     /// The first moment that can be written, 1970-01-01T00:00:00Z.
-    pub const EPOCH: Self = Self(0);
+    pub const EPOCH: Self = Self(NonZeroI64::new(1).unwrap());
     /// The last moment that can be written in every time zone, at the end of the year 9999.
-    pub const MAX: Self = Self(253_402_207_200_000);
+    pub const MAX: Self = Self(NonZeroI64::new(253_402_207_200_000 + 1).unwrap());
 
     /// A moment from milliseconds since 1970; moments outside of what RFC 3339 can write are moved to its ends.
     pub const fn from_millis(millis: i64) -> Self {
-        if millis < 0 {
-            Self::EPOCH
-        } else if millis > Self::MAX.0 {
-            Self::MAX
-        } else {
-            Self(millis)
+        if millis > Self::MAX.as_millis() {
+            return Self::MAX;
+        }
+        match NonZeroI64::new(millis.saturating_add(1)) {
+            Some(kept) if kept.get() > 0 => Self(kept),
+            Some(_) | None => Self::EPOCH,
         }
     }
 
     /// Milliseconds since 1970.
     pub const fn as_millis(self) -> i64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// This moment and `duration` more, rounded down to the millisecond; never beyond [`Timestamp::MAX`].
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self::from_millis(self.0.saturating_add(millis))
+        Self::from_millis(self.as_millis().saturating_add(millis))
     }
 
     /// The moment that much earlier; it stops at the edge of what a timestamp can be.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self::from_millis(self.0.saturating_sub(millis))
+        Self::from_millis(self.as_millis().saturating_sub(millis))
     }
 
     /// How long after `earlier` this moment is; zero where it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+        Duration::from_millis(u64::try_from(self.as_millis().saturating_sub(earlier.as_millis())).unwrap_or(0))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Timestamp").field(&self.as_millis()).finish()
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(moment) = jiff::Timestamp::from_millisecond(self.0) else {
+        let Ok(moment) = jiff::Timestamp::from_millisecond(self.as_millis()) else {
             return Err(fmt::Error);
         };
         write!(formatter, "{moment:.3}")
