@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Environment, Flags, Overrides, Problems};
+use crate::telemetry;
 
 use terminal::complain;
 
@@ -174,6 +175,7 @@ pub fn run() -> ExitCode {
     });
     // What still runs then is a blocking read of a terminal or a disk, which must not hold the exit back.
     runtime.shutdown_background();
+    telemetry::flush();
     ExitCode::from(code)
 }
 

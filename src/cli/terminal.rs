@@ -9,6 +9,7 @@ use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 
 use crate::chain::Chain;
+use crate::telemetry;
 
 /// Whether the output can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) fn to_stdout(text: &str) -> Printed {
 
 /// Writes to standard error.
 pub(super) fn to_stderr(text: &str) {
+    // What was logged before stands before it.
+    telemetry::flush();
     let mut stderr = AutoStream::auto(io::stderr().lock());
     // There is nowhere left to complain to.
     let _written = stderr.write_all(text.as_bytes());
