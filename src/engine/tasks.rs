@@ -28,6 +28,8 @@ impl Engine {
     /// Runs work on a task of its own; only abandoning the engine ends it early.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let end = self.0.end.clone();
+        // What a task is made of is handed on from one owner to the next; in a box it stays in its place.
+        let work = Box::pin(work);
         self.0.tracker.spawn(async move {
             let _finished = end.run_until_cancelled_owned(work).await;
         });
