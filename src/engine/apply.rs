@@ -205,13 +205,19 @@ impl Engine {
     pub(super) fn await_what_follows(&self, before: Option<&Alert>, alert: &Alert) {
         let shared = &self.0;
         self.observe_way(alert);
+        let (was_at, wake_at) = (before.and_then(escalation::next_wake), escalation::next_wake(alert));
+        if let Some(was_at) = was_at
+            && wake_at != Some(was_at)
+        {
+            shared.timers.disarm(was_at, Wake::at_its_time(alert.id()));
+        }
         match alert.progress() {
             Some(Progress::Ready { from, .. }) if from <= shared.clock.now() => {
                 return shared.turns.join(alert, shared.clock.now());
             }
             Some(_) => {
-                if let Some(wake_at) = escalation::next_wake(alert)
-                    && before.and_then(escalation::next_wake) != Some(wake_at)
+                if let Some(wake_at) = wake_at
+                    && was_at != Some(wake_at)
                 {
                     shared.timers.arm(wake_at, Wake::at_its_time(alert.id()));
                 }

@@ -1,10 +1,10 @@
 //! When to look at the clock for which alert.
 //!
-//! Nothing is ever cancelled: an entry that is no longer true leads to a look at the clock that changes
-//! nothing. The entries are read off the alerts again after a restart.
+//! A commit that changes when an alert is to be looked at takes the earlier entry out, so that nobody is woken
+//! for nothing and a storm leaves nothing behind. An entry that is no longer true all the same leads to a look at
+//! the clock that changes nothing. The entries are read off the alerts again after a restart.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,34 +43,42 @@ impl Wake {
     }
 }
 
-type Heap = BinaryHeap<Reverse<(Timestamp, Wake)>>;
+/// In the order of their moments.
+type Entries = BTreeSet<(Timestamp, Wake)>;
 
 /// The wake-ups that this process will bring.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    heap: Mutex<Heap>,
+    entries: Mutex<Entries>,
     earlier: Notify,
 }
 
 impl Timers {
-    /// A critical section holds only heap operations, and is never held over an await.
-    fn lock(&self) -> MutexGuard<'_, Heap> {
-        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A critical section holds only set operations, and is never held over an await.
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn arm(&self, wake_at: Timestamp, wake: Wake) {
-        let mut heap = self.lock();
-        let is_earliest = heap.peek().is_none_or(|Reverse((earliest, _))| wake_at < *earliest);
-        heap.push(Reverse((wake_at, wake)));
-        drop(heap);
+        let mut entries = self.lock();
+        let is_earliest = entries.first().is_none_or(|(earliest, _)| wake_at < *earliest);
+        entries.insert((wake_at, wake));
+        drop(entries);
         if is_earliest {
             self.earlier.notify_one();
         }
     }
 
-    pub(super) fn arm_all(&self, entries: impl IntoIterator<Item = (Timestamp, Wake)>) {
-        self.lock().extend(entries.into_iter().map(Reverse));
+    pub(super) fn arm_all(&self, new: impl IntoIterator<Item = (Timestamp, Wake)>) {
+        // Made as a whole, which takes less time and room than entry by entry.
+        let mut new: Entries = new.into_iter().collect();
+        self.lock().append(&mut new);
         self.earlier.notify_one();
+    }
+
+    /// Takes out what is not to be brought any more, if it has not been brought.
+    pub(super) fn disarm(&self, wake_at: Timestamp, wake: Wake) {
+        self.lock().remove(&(wake_at, wake));
     }
 
     /// How many entries there are, true or not.
@@ -80,15 +88,15 @@ impl Timers {
 
     /// Whether a wake-up should have been brought a while ago.
     pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
-        self.lock().peek().is_some_and(|Reverse((wake_at, _))| now.since(*wake_at) > OVERDUE_AFTER)
+        self.lock().first().is_some_and(|(wake_at, _)| now.since(*wake_at) > OVERDUE_AFTER)
     }
 
     /// Waits for the earliest wake-up and takes what is due then, at most `limit` of it, each with its moment.
     pub(super) async fn due(&self, clock: &dyn Clock, limit: usize) -> Vec<(Timestamp, Wake)> {
         loop {
-            // Registered before the look at the heap, so that no earlier entry in between is missed.
+            // Registered before the look at the entries, so that no earlier entry in between is missed.
             let earlier = self.earlier.notified();
-            let earliest = self.lock().peek().map(|Reverse((wake_at, _))| *wake_at);
+            let earliest = self.lock().first().map(|(wake_at, _)| *wake_at);
             match earliest {
                 None => earlier.await,
                 Some(wake_at) if wake_at <= clock.now() => return self.take_due(clock.now(), limit),
@@ -105,11 +113,12 @@ impl Timers {
 
     fn take_due(&self, now: Timestamp, limit: usize) -> Vec<(Timestamp, Wake)> {
         let mut due = Vec::new();
-        let mut heap = self.lock();
-        while due.len() < limit && heap.peek().is_some_and(|Reverse((wake_at, _))| *wake_at <= now) {
-            if let Some(Reverse(armed)) = heap.pop() {
-                due.push(armed);
-            }
+        let mut entries = self.lock();
+        while due.len() < limit
+            && let Some(first) = entries.first()
+            && first.0 <= now
+        {
+            due.extend(entries.pop_first());
         }
         due
     }
