@@ -22,8 +22,8 @@ const NOT_SHOWN: [(&str, &str, &str); 5] = [
     ("config/problem.rs", "SHOWN_CHARS_MAX", "how much of a wrong value a message quotes"),
     ("config/suggestion.rs", "LETTERS_MAX", "how long a slip of the pen may be to be guessed at"),
     ("vonage/text.rs", "CLUSTER_UNITS_MAX", "how long one character may be"),
-    ("store/sqlite/live.rs", "SHARD_MAX", "follows from LIVE_MAX"),
-    ("store/sqlite/live.rs", "SHARD_BYTES_MAX", "follows from LIVE_BYTES_MAX"),
+    ("store/sqlite/live.rs", "GENERATION_MAX", "follows from LIVE_MAX"),
+    ("store/sqlite/live.rs", "GENERATION_BYTES_MAX", "follows from LIVE_BYTES_MAX"),
 ];
 
 /// A block between fences, without the indentation of the list it stands in.
