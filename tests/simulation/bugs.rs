@@ -6,6 +6,8 @@
 pub(crate) enum Bug {
     ClockRunsFast,
     ClockWakesLate,
+    ClockFollowsTheWall,
+    StartTrustsTheWall,
     InsertsAreNotSynced,
     AnswersAreNotKept,
     KeysAreForgotten,
@@ -28,6 +30,8 @@ pub(crate) enum Bug {
 pub(crate) const BUGS: &[(Bug, &str, &[&str])] = &[
     (Bug::ClockRunsFast, "a clock that runs a tenth too fast", &["P6"]),
     (Bug::ClockWakesLate, "a clock that wakes late", &["P7", "P11"]),
+    (Bug::ClockFollowsTheWall, "a clock that somebody can step", &["P6", "P7", "P11"]),
+    (Bug::StartTrustsTheWall, "a start that goes by a stepped wall clock", &["P6", "P7", "P11"]),
     (Bug::InsertsAreNotSynced, "an accepted alert that is not on disk", &["P1"]),
     (Bug::AnswersAreNotKept, "an answer that is not on disk", &["P1", "P9", "P14"]),
     (Bug::KeysAreForgotten, "idempotency keys that are forgotten", &["P3"]),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use callout::clock::{Clock, SteadyClock};
+use callout::clock::{Clock, Timeline};
 use callout::contact::{Address, Channel};
 use callout::escalation::{Alert, Failure, Status};
 use callout::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use crate::bugs::Bug;
 use crate::oracle::history::{Fault, FaultKind};
-use crate::world::{World, moment};
+use crate::world::{Found, World, moment};
 
 /// One process of a node, from its start to its end.
 #[derive(Default)]
@@ -30,6 +30,8 @@ pub(crate) struct Life {
     fuse: AtomicI64,
     /// The calls by which a node looks around while nothing happens do not count: it dies at work.
     dies_at_work: AtomicBool,
+    /// How far its clock is ahead of the true time, in milliseconds.
+    clock_ahead: AtomicI64,
     pub(crate) killed: Notify,
 }
 
@@ -37,6 +39,15 @@ impl Life {
     pub(crate) fn kill_after(&self, n_calls: i64, at_work: bool) {
         self.dies_at_work.store(at_work, Ordering::Relaxed);
         self.fuse.store(n_calls, Ordering::Relaxed);
+    }
+
+    /// The process began when its clock showed `shown`.
+    pub(crate) fn began_with(&self, shown: Timestamp, truly: Timestamp) {
+        self.clock_ahead.store(shown.as_millis() - truly.as_millis(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn clock_ahead(&self) -> i64 {
+        self.clock_ahead.load(Ordering::Relaxed)
     }
 
     pub(crate) fn kill(&self) {
@@ -103,18 +114,43 @@ impl Gate {
     }
 }
 
-/// The node's clock: true time, as the process found it when it started.
+/// The node's clock: the wall clock as the process found it when it began, carried on by the time that the machine
+/// has been running.
 pub(crate) struct SimClock {
-    pub(crate) gate: Gate,
-    pub(crate) shown: SteadyClock,
-    pub(crate) began: Timestamp,
+    gate: Gate,
+    /// When the process began, by this clock and truly.
+    began: (Timestamp, Timestamp),
+    timeline: Option<Timeline>,
+}
+
+impl SimClock {
+    pub(crate) fn begin(gate: Gate, found: Found) -> Self {
+        let truly = gate.world.clock.now();
+        let shown = Timestamp::from_millis(truly.as_millis() + found.ahead);
+        Self { gate, began: (shown, truly), timeline: found.timeline }
+    }
 }
 
 #[async_trait]
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        let now = self.shown.now();
-        if self.gate.world.bug == Some(Bug::ClockRunsFast) { now.plus(now.since(self.began) / 10) } else { now }
+        let (shown, truly) = self.began;
+        let has_run = self.gate.world.clock.now().since(truly);
+        match self.gate.world.bug {
+            Some(Bug::ClockRunsFast) => shown.plus(has_run + has_run / 10),
+            Some(Bug::ClockFollowsTheWall) => self.gate.world.wall(self.gate.node),
+            Some(_) | None => shown.plus(has_run),
+        }
+    }
+
+    fn timeline(&self) -> Option<Timeline> {
+        self.timeline.clone()
+    }
+
+    /// Those outside have the right time.
+    fn of_wall(&self, moment: Timestamp) -> Timestamp {
+        let ahead = self.now().as_millis() - self.gate.world.clock.now().as_millis();
+        Timestamp::from_millis(moment.as_millis() + ahead)
     }
 
     async fn sleep_until(&self, moment: Timestamp) {
@@ -177,6 +213,22 @@ impl SimStore {
         Ok(())
     }
 
+    async fn keep(&self, alert: Arc<Alert>, claim: Option<Claim>) -> Result<Insert, Error> {
+        let came = self.gate.world.kept.insert(alert, claim).await?;
+        if let Insert::Inserted(stored) = &came {
+            self.gate.world.written_down(&stored.alert, self.gate.life.clock_ahead());
+        }
+        Ok(came)
+    }
+
+    async fn replace(&self, seen: &Stored, next: Arc<Alert>, claim: Option<Claim>) -> Result<Update, Error> {
+        let came = self.gate.world.kept.update(seen, next, claim).await?;
+        if let Update::Updated(stored) = &came {
+            self.gate.world.written_down(&stored.alert, self.gate.life.clock_ahead());
+        }
+        Ok(came)
+    }
+
     async fn after(&self, call: &str, writes: bool) -> Result<(), Error> {
         let world = &self.gate.world;
         if writes && world.rolls(|noise| noise.unknown_commit) {
@@ -219,7 +271,7 @@ impl Store for SimStore {
         } else {
             alert
         };
-        call!(self, "insert", true, self.gate.world.kept.insert(alert, claim))
+        call!(self, "insert", true, self.keep(alert, claim))
     }
 
     async fn update(&self, seen: &Stored, next: Arc<Alert>, claim: Option<Claim>) -> Result<Update, Error> {
@@ -234,7 +286,7 @@ impl Store for SimStore {
             Some(Bug::TimelineLosesLines) if world.dice().permille(50) && next.timeline.len() > 2 => {
                 let mut bent = (*next).clone();
                 bent.timeline.remove(bent.timeline.len() - 2);
-                return call!(self, "update", true, world.kept.update(seen, Arc::new(bent), claim));
+                return call!(self, "update", true, self.replace(seen, Arc::new(bent), claim));
             }
             Some(Bug::WindowIsCut) => {
                 let mut bent = (*next).clone();
@@ -245,11 +297,20 @@ impl Store for SimStore {
                     *until = sent.plus(until.since(sent) / 2);
                     newest.expires_at = Some(*until);
                 }
-                return call!(self, "update", true, world.kept.update(seen, Arc::new(bent), claim));
+                return call!(self, "update", true, self.replace(seen, Arc::new(bent), claim));
             }
             Some(_) | None => {}
         }
-        call!(self, "update", true, world.kept.update(seen, next, claim))
+        call!(self, "update", true, self.replace(seen, next, claim))
+    }
+
+    async fn go_on(&self, own: Timeline) -> Result<Timeline, Error> {
+        self.before("go_on", true).await?;
+        let is_awaited = !self.gate.world.kept.armed(None, 1).await?.is_empty();
+        let forgets = self.bug() == Some(Bug::StartTrustsTheWall);
+        let next = self.gate.world.go_on(own, is_awaited && !forgets);
+        self.after("go_on", true).await?;
+        Ok(next)
     }
 
     async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error> {

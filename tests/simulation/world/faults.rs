@@ -77,6 +77,7 @@ impl World {
         self.trace(|| "all is mended".into());
     }
 
+    /// One thing goes wrong at some time of the day, for a while.
     #[expect(clippy::too_many_lines, reason = "a list of what can go wrong")]
     pub(super) async fn break_something(self: Arc<Self>) {
         let at = self.some_time();
@@ -92,7 +93,7 @@ impl World {
             known_at: None,
             node: Some(format!("n{node}")),
         };
-        let what = self.dice().between(0, 9);
+        let what = self.dice().between(0, 10);
         match what {
             0..=3 => {
                 let n_calls = i64::try_from(self.dice().between(1, 40)).unwrap();
@@ -139,6 +140,13 @@ impl World {
                 self.wrong().store_takes_ms = 0;
             }
             8 => {
+                self.step_wall_clock(node);
+                if self.dice().permille(500) {
+                    self.clock.sleep_until(until).await;
+                    self.step_wall_clock(node);
+                }
+            }
+            9 => {
                 self.add_fault(fault(FaultKind::Partition));
                 self.mark("a node was cut off");
                 self.wrong().cut_off.insert(node);

@@ -2,6 +2,7 @@
 
 mod callers;
 mod faults;
+mod machines;
 mod nodes;
 mod provider;
 mod verdict;
@@ -10,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use callout::clock::{Clock, SteadyClock};
+use callout::clock::{Clock, SteadyClock, Timeline};
 use callout::engine::Engine;
+use callout::id::AlertId;
 use callout::store::MemoryStore;
 use callout::timestamp::Timestamp;
 use tokio::task::JoinSet;
@@ -22,6 +24,8 @@ use crate::oracle::Broken;
 use crate::oracle::history::{Call, Fault, Moment, PlanTold, Sent, Webhook};
 use crate::ports::Life;
 use faults::{Noise, Wrong};
+pub(crate) use machines::Found;
+use machines::Machine;
 pub(crate) use verdict::MARKS;
 
 /// When every day begins: 2026-03-01T02:15:00Z.
@@ -53,9 +57,11 @@ struct Notes {
     last: Option<(Timestamp, u32)>,
 }
 
+#[derive(Default)]
 struct Node {
     engine: Mutex<Option<Engine>>,
     life: Mutex<Arc<Life>>,
+    machine: Mutex<Machine>,
 }
 
 pub(crate) struct World {
@@ -72,6 +78,10 @@ pub(crate) struct World {
     tasks: Mutex<JoinSet<()>>,
     /// When each node was last there, and when something of it was last accepted.
     met: Mutex<BTreeMap<usize, (Timestamp, Option<Timestamp>)>>,
+    /// What the store keeps of the timeline of its moments.
+    timeline: Mutex<Option<Timeline>>,
+    /// For each line of each alert's timeline, how far the clock was ahead by which it was written.
+    aheads: Mutex<BTreeMap<AlertId, Vec<i64>>>,
 }
 
 /// What a day came to.
@@ -102,20 +112,21 @@ impl World {
         } else {
             Noise::default()
         };
-        let node = |_| Node { engine: Mutex::new(None), life: Mutex::default() };
         let world = Arc::new(Self {
             seed,
             bug,
             clock: SteadyClock::faster(BEGAN, 1),
             kept: MemoryStore::new(),
             hours,
-            nodes: (0..n_nodes).map(node).collect(),
+            nodes: (0..n_nodes).map(|_| Node::default()).collect(),
             dice: Mutex::new(dice),
             noise: Mutex::new(noise),
             wrong: Mutex::default(),
             notes: Mutex::new(Notes { lines: is_told.then(Vec::new), ..Notes::default() }),
             tasks: Mutex::default(),
             met: Mutex::default(),
+            timeline: Mutex::default(),
+            aheads: Mutex::default(),
         });
         if n_nodes > 1 {
             world.mark("several nodes");

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use callout::alarm::Alarms;
 use callout::chance::SeededChance;
-use callout::clock::{Clock, SteadyClock};
-use callout::engine::{Engine, Parts, Settings};
+use callout::clock::Clock;
+use callout::engine::{self, Engine, Parts, Settings};
 use callout::metrics::Metrics;
-use callout::store::Others;
+use callout::store::{Others, Store, clock_of};
 use callout::timestamp::Timestamp;
 use callout::traces::Traces;
 
@@ -32,30 +32,14 @@ impl World {
 
     /// Starts the node, and starts it again whenever it is killed.
     pub(super) async fn keep_alive(self: Arc<Self>, index: usize) {
-        let mut shift_ms: i64 = 0;
         let mut killed_at: Option<Timestamp> = None;
         loop {
             let life = Arc::new(Life::default());
             *self.nodes[index].life.lock().unwrap() = Arc::clone(&life);
-            let gate = Gate { world: Arc::clone(&self), node: index, life: Arc::clone(&life) };
-            let now = self.clock.now();
-            let began = Timestamp::from_millis(now.as_millis() + shift_ms);
-            let seed = self.dice().next();
-            let parts = Parts {
-                store: Arc::new(SimStore { gate: gate.clone() }),
-                sender: Arc::new(SimSender { gate: gate.clone() }),
-                clock: Arc::new(SimClock { gate, shown: SteadyClock::faster(began, 1), began }),
-                chance: Arc::new(SeededChance::new(seed)),
-                metrics: Arc::new(Metrics::new()),
-                alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
-                traces: Traces::off(),
-                link_secret: [7; 32],
-                settings: Settings::default(),
-            };
             let started = tokio::select! {
                 biased;
                 () = life.killed.notified() => None,
-                started = Engine::start(parts) => Some(started),
+                started = self.start(index, &life) => Some(started),
             };
             let downtime = match started {
                 Some(Ok(engine)) => {
@@ -77,16 +61,40 @@ impl World {
                 None => 100,
             };
             killed_at.get_or_insert(self.clock.now());
-            if !self.is_mended() && self.dice().permille(30) {
-                shift_ms = i64::try_from(self.dice().between(0, 4_000)).unwrap() - 2_000;
-                let at = moment(self.clock.now());
-                self.mark("a clock was stepped");
-                self.add_fault(Fault { kind: FaultKind::Clock, at, until: Some(at), known_at: None, node: None });
+            if !self.is_mended() {
+                let meanwhile = self.dice().between(0, 9);
+                match meanwhile {
+                    0..=2 => self.step_wall_clock(index),
+                    3 => self.boot(index, life.clock_ahead()),
+                    _ => {}
+                }
             }
             let up_at = self.clock.now().plus(millis(downtime));
             let end = BEGAN.plus(Duration::from_hours(self.hours));
             self.clock.sleep_until(if self.is_mended() { up_at } else { up_at.min(end) }).await;
         }
+    }
+
+    /// A process begins: the store is opened, and the engine started over it.
+    async fn start(self: &Arc<Self>, index: usize, life: &Arc<Life>) -> Result<Engine, engine::Error> {
+        let gate = Gate { world: Arc::clone(self), node: index, life: Arc::clone(life) };
+        let seed = self.dice().next();
+        let store: Arc<dyn Store> = Arc::new(SimStore { gate: gate.clone() });
+        let own: Arc<dyn Clock> = Arc::new(SimClock::begin(gate.clone(), self.found(index)));
+        let clock = clock_of(store.as_ref(), own).await?;
+        life.began_with(clock.now(), self.clock.now());
+        let parts = Parts {
+            store,
+            sender: Arc::new(SimSender { gate }),
+            clock,
+            chance: Arc::new(SeededChance::new(seed)),
+            metrics: Arc::new(Metrics::new()),
+            alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
+            traces: Traces::off(),
+            link_secret: [7; 32],
+            settings: Settings::default(),
+        };
+        Engine::start(parts).await
     }
 
     fn crashed(&self, index: usize, at: Timestamp) {
@@ -99,7 +107,6 @@ impl World {
         });
     }
 
-    /// One thing goes wrong at some time of the day, for a while.
     /// Some node that a request reaches.
     pub(super) fn some_engine(&self) -> Option<Engine> {
         let node = usize::try_from(self.dice().next()).unwrap_or(0) % self.nodes.len();

@@ -3,10 +3,12 @@
 use callout::clock::Clock;
 use callout::escalation::{Alert, Backend, Progress};
 use callout::store::{Page, Store};
+use callout::timestamp::Timestamp;
 
+use super::machines::CLOCKS_APART_MS;
 use super::{Day, World, moment};
 use crate::oracle::history::{
-    AcknowledgedShown, AlertShown, AttemptShown, CurrentShown, EntryShown, FaultKind, History, Provider,
+    AcknowledgedShown, AlertShown, AttemptShown, CurrentShown, EntryShown, FaultKind, History, Moment, Provider,
 };
 use crate::oracle::judge;
 
@@ -21,6 +23,7 @@ impl World {
         for alert in &kept {
             self.mark_alert(alert);
         }
+        let aheads = self.aheads.lock().unwrap();
         let mut notes = self.notes();
         if self.nodes.len() > 1 {
             // Each node judges an outage by the sends that it knows of. A node without a failing send of its
@@ -37,12 +40,15 @@ impl World {
                 sent: std::mem::take(&mut notes.sent),
                 webhooks: std::mem::take(&mut notes.webhooks),
             },
-            alerts: kept.iter().map(|alert| shown(alert)).collect(),
+            alerts: kept
+                .iter()
+                .map(|alert| shown(alert, aheads.get(&alert.id()).map_or(&[][..], Vec::as_slice)))
+                .collect(),
             faults: std::mem::take(&mut notes.faults),
             ended_at: moment(self.clock.now()),
             late_max_ms: 12_000,
             recovery_ms: RECOVERY_MS,
-            clocks_apart_ms: 0,
+            clocks_apart_ms: if self.n_nodes() > 1 { 2 * CLOCKS_APART_MS } else { 0 },
         };
         Day {
             broken: judge(&history),
@@ -92,10 +98,12 @@ impl World {
 
 /// What is worth being met at least once in a run of any size.
 pub(crate) const MARKS: &[&str] = &[
-    "a clock was stepped",
+    "a clock was stepped under a node",
+    "a clock was stepped under nobody",
     "a commit had an unknown outcome",
     "a commit was lost",
     "a lost send was made again",
+    "a machine was booted",
     "a message was late",
     "a message was refused",
     "a message was rejected",
@@ -126,8 +134,11 @@ pub(crate) const MARKS: &[&str] = &[
     "the store was slow",
 ];
 
-/// An alert as the API shows it.
-fn shown(alert: &Alert) -> AlertShown {
+/// An alert as the API shows it, with true times. A clock that was set to another time since shows the alerts from
+/// before as it was then; while an alert escalates, it stands on one timeline.
+fn shown(alert: &Alert, aheads: &[i64]) -> AlertShown {
+    let truly = |at: Timestamp, line: usize| Moment(at.as_millis() - aheads.get(line).or(aheads.last()).unwrap_or(&0));
+    let moment = |at| truly(at, 0);
     let current = alert.progress().map(|progress| CurrentShown {
         attempt: alert.newest_attempt(),
         expires_at: match progress {
@@ -161,7 +172,7 @@ fn shown(alert: &Alert) -> AlertShown {
         dedup_key: alert.raised.dedup_key.as_deref().map(Into::into),
         repeats: alert.repeats,
         created_at: moment(alert.raised.at),
-        updated_at: moment(alert.updated_at),
+        updated_at: truly(alert.updated_at, aheads.len()),
         round: alert.round,
         current,
         acknowledged: alert.acknowledged.as_ref().map(|acknowledged| AcknowledgedShown {
@@ -172,8 +183,9 @@ fn shown(alert: &Alert) -> AlertShown {
         timeline: alert
             .timeline
             .iter()
-            .map(|entry| EntryShown {
-                at: moment(entry.at),
+            .enumerate()
+            .map(|(line, entry)| EntryShown {
+                at: truly(entry.at, line),
                 event: entry.happening.name().into(),
                 attempt: entry.attempt,
                 by: entry.by.as_deref().map(Into::into),
