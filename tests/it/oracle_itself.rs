@@ -1,6 +1,9 @@
 //! A test of the oracle: histories with one thing wrong each, and the promise that must be named. An oracle
 //! that lets something pass would make every test that asks it worthless.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::oracle::history::History;
@@ -104,6 +107,33 @@ fn waiting() -> Value {
     history
 }
 
+/// As [`waiting`], but the account is refused for five minutes, which is told of at once.
+fn refused() -> Value {
+    let mut history = waiting();
+    history["provider"]["webhooks"] = json!([]);
+    history["provider"]["sent"][0]["outcome"] = json!("trouble");
+    history["faults"] = json!([ { "kind": "account", "at": at(0), "until": at(300_000) } ]);
+    history["alarms"] = json!([ { "at": at(6), "name": "vonage_credentials_refused", "alert": null } ]);
+    history["ended_at"] = at(300_000);
+    let alert = &mut history["alerts"][0];
+    alert["attempts"][0]["status"] = json!("sending");
+    alert["attempts"][0]["sent_at"] = Value::Null;
+    alert["attempts"][0]["expires_at"] = Value::Null;
+    alert["current"]["expires_at"] = Value::Null;
+    alert["updated_at"] = at(290_000);
+    alert["timeline"].as_array_mut().unwrap().truncate(1);
+    history
+}
+
+/// As [`waiting`], but the disk damages the alert's record, and that is told of.
+fn damaged() -> Value {
+    let mut history = waiting();
+    history["poisoned"] = json!({ ID: at(20_000) });
+    history["alarms"] = json!([ { "at": at(190_000), "name": "audit_failed", "alert": ID } ]);
+    history["ended_at"] = at(900_000);
+    history
+}
+
 type Base = fn() -> Value;
 type Bend = fn(&mut Value);
 type Bad = (&'static str, Base, &'static str, Bend);
@@ -124,6 +154,27 @@ const BAD: &[Bad] = &[
         push(
             &mut h["client"],
             json!({ "at": at(200_000), "answered_at": at(200_001), "call": "resolve",
+            "status": 200, "id": ID }),
+        );
+    }),
+    ("a refusal does not say when to ask again", good, "P2", |h| {
+        push(
+            &mut h["client"],
+            json!({ "at": at(5), "answered_at": at(6), "call": "raise", "status": 503, "retry_after": false }),
+        );
+    }),
+    ("a refusal comes after a minute", good, "P2", |h| {
+        h["answer_max_ms"] = json!(5_000);
+        push(
+            &mut h["client"],
+            json!({ "at": at(5), "answered_at": at(60_000), "call": "raise", "status": 503, "retry_after": true }),
+        );
+    }),
+    ("it is answered before it is raised", good, "P2", |h| h["client"][0]["answered_at"] = at(0)),
+    ("an acknowledgement is answered before it happens", good, "P2", |h| {
+        push(
+            &mut h["client"],
+            json!({ "at": at(9_000), "answered_at": at(9_001), "call": "acknowledge",
             "status": 200, "id": ID }),
         );
     }),
@@ -237,6 +288,25 @@ const BAD: &[Bad] = &[
         let again = h["alerts"][0]["timeline"][10].clone();
         push(&mut h["alerts"][0]["timeline"], again);
     }),
+    ("a forgery is answered 200", good, "P13", |h| {
+        let mut forged = webhook(700, 1, "delivered");
+        forged["forged"] = json!(true);
+        push(&mut h["provider"]["webhooks"], forged);
+    }),
+    ("a forged read acknowledges it", good, "P13", |h| {
+        h["provider"]["webhooks"][1]["forged"] = json!(true);
+        h["provider"]["webhooks"][1]["answer"] = json!(401);
+    }),
+    ("it is delivered and nobody said so", good, "P13", |h| {
+        h["alerts"][0]["attempts"][0]["delivered_at"] = at(700);
+    }),
+    ("it is acknowledged at the API and nobody called", good, "P13", |h| {
+        h["alerts"][0]["acknowledged"]["via"] = json!("api");
+    }),
+    ("it is resolved and nobody said so", good, "P13", |h| {
+        h["alerts"][0]["status"] = json!("resolved");
+        push(&mut h["alerts"][0]["timeline"], entry(140_000, "resolved", None));
+    }),
     ("a read is answered 200 and lost", exhausted, "P14", |h| {
         push(&mut h["provider"]["webhooks"], webhook(125_000, 3, "read"));
     }),
@@ -259,6 +329,21 @@ const BAD: &[Bad] = &[
     }),
     ("nobody has a whole expiry after an outage", good, "P16", |h| {
         h["faults"] = json!([ { "kind": "outage", "at": at(50_000), "until": at(60_014), "known_at": at(51_000) } ]);
+    }),
+    ("the account is refused and nobody is told", refused, "P17", |h| h["alarms"] = json!([])),
+    ("the account is refused and somebody is told after two minutes", refused, "P17", |h| {
+        h["alarms"][0]["at"] = at(120_000);
+    }),
+    ("the account is refused and something else is told", refused, "P17", |h| {
+        h["alarms"][0]["name"] = json!("vonage_unreachable");
+    }),
+    ("an alert cannot be read and nobody is told", damaged, "P18", |h| h["alarms"] = json!([])),
+    ("an alert cannot be read and another one is told of", damaged, "P18", |h| h["alarms"][0]["alert"] = json!(OTHER)),
+    ("an alert is accepted while the store keeps nothing", good, "P20", |h| {
+        h["faults"] = json!([ { "kind": "store", "at": at(-10), "until": at(100), "keeps_nothing": true } ]);
+    }),
+    ("a read is taken in while the store keeps nothing", good, "P20", |h| {
+        h["faults"] = json!([ { "kind": "store", "at": at(129_000), "until": at(131_000), "keeps_nothing": true } ]);
     }),
     ("a node that is cut off sends", good, "P21", |h| {
         h["faults"] = json!([ { "kind": "partition", "node": "a", "at": at(100_000), "until": at(125_000) } ]);
@@ -324,6 +409,22 @@ const GOOD: &[Good] = &[
         }
         h["provider"]["complete"] = json!(false);
     }),
+    ("the account is refused, and that is told of", refused, |_| {}),
+    ("an alert cannot be read, and that is told of", damaged, |_| {}),
+    ("a forgery is refused", good, |h| {
+        let mut forged = webhook(700, 1, "delivered");
+        forged["forged"] = json!(true);
+        forged["answer"] = json!(401);
+        push(&mut h["provider"]["webhooks"], forged);
+    }),
+    ("the store keeps nothing, and callers are refused", good, |h| {
+        h["faults"] = json!([ { "kind": "store", "at": at(10_000), "until": at(20_000), "keeps_nothing": true } ]);
+        h["answer_max_ms"] = json!(5_000);
+        push(
+            &mut h["client"],
+            json!({ "at": at(12_000), "answered_at": at(14_000), "call": "raise", "status": 503, "retry_after": true }),
+        );
+    }),
     ("an outage that ends in time", good, |h| {
         h["faults"] = json!([ { "kind": "outage", "at": at(20_000), "until": at(50_000), "known_at": at(21_000) } ]);
     }),
@@ -387,4 +488,37 @@ fn what_is_wrong_is_said_in_a_sentence() {
         "P1 is broken for alert {ID}: raising it at 2026-03-01T02:15:00.000Z was answered 201, and the store does not have it"
     );
     assert_eq!(broken, [sentence]);
+}
+
+/// Every function of the tests and of the sources, by the words in front of it.
+fn is_a_function(name: &str) -> bool {
+    fn is_in(folder: &Path, words: &str) -> bool {
+        folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).any(|path| {
+            let is_rust = path.extension().is_some_and(|end| end == "rs");
+            if path.is_dir() {
+                is_in(&path, words)
+            } else {
+                is_rust && fs::read_to_string(path).unwrap().contains(words)
+            }
+        })
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["tests", "src"].iter().any(|folder| is_in(&root.join(folder), &format!("fn {name}(")))
+}
+
+#[test]
+fn every_promise_has_a_row_that_says_how_it_is_held_true() {
+    let page = include_str!("../../docs/promise.md");
+    for number in 1..=23 {
+        let promise = format!("P{number}");
+        let row = page.lines().find(|line| line.starts_with(&format!("| {promise} |")));
+        let row = row.unwrap_or_else(|| panic!("docs/promise.md says nothing of {promise}"));
+        let places = row.rsplit(" | ").next().unwrap();
+        let is_judged = PROMISES.iter().any(|(judged, _)| *judged == promise);
+        assert_eq!(places.contains("days"), is_judged, "{promise}: by the oracle or not? {places}");
+        for name in places.split('`').skip(1).step_by(2) {
+            let function = name.rsplit("::").next().unwrap();
+            assert!(is_a_function(function), "{promise}: there is no test {name}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
-//! P1 and P3: what was answered 2xx is kept, and the same request raises one alert.
+//! P1, P2, P3 and P20: what was answered 2xx is kept, nothing else is answered 2xx, and the same request raises one
+//! alert.
 
 use std::collections::HashMap;
 
 use super::Broken;
-use super::history::{Call, CallKind, Moment};
+use super::history::{Call, CallKind, FaultKind, Moment, WebhookKind};
 use super::view::{Seen, View};
 
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
@@ -33,6 +34,11 @@ pub(super) fn judge(view: &View<'_>) -> Vec<Broken> {
             Some(_) => {}
         }
     }
+    judge_refusals(view, &mut broken);
+    for seen in view.alerts.iter().filter(|seen| !seen.is_poisoned(view.history)) {
+        judge_answers(view, seen, &mut broken);
+        judge_storage(view, seen, &mut broken);
+    }
     for (key, calls) in by_key {
         judge_key(key, &calls, &mut broken);
     }
@@ -40,6 +46,88 @@ pub(super) fn judge(view: &View<'_>) -> Vec<Broken> {
         judge_dedup(view, &mut broken);
     }
     broken
+}
+
+/// Who cannot be promised anything is told so in time, and when to ask again.
+fn judge_refusals(view: &View<'_>, broken: &mut Vec<Broken>) {
+    for call in &view.history.client {
+        let alert = call.id.clone().unwrap_or_default();
+        if let (Some(status @ (429 | 503)), Some(false)) = (call.status, call.retry_after) {
+            let says = format!("the call at {} was answered {status} and not when to ask again", call.at);
+            broken.push(Broken { promise: "P2", alert: alert.clone(), says });
+        }
+        if let (Some(max), Some(answered)) = (view.history.answer_max_ms, call.answered_at)
+            && answered > call.at.plus(max)
+        {
+            let says = format!("the call at {} was answered at {answered} only", call.at);
+            broken.push(Broken { promise: "P2", alert, says });
+        }
+    }
+}
+
+/// Whether a line of the timeline is what such a call was answered 2xx for.
+fn is_told_as(call: CallKind, event: &str) -> bool {
+    match call {
+        CallKind::Raise => event == "raised",
+        CallKind::Acknowledge => event == "acknowledged",
+        CallKind::Resolve => event == "resolved",
+        CallKind::Escalate => event == "escalated",
+    }
+}
+
+/// A promise is given after what it says has happened.
+fn judge_answers(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) {
+    if view.clock_was_stepped() {
+        return;
+    }
+    let apart_ms = view.history.clocks_apart_ms;
+    for call in seen.calls.iter().filter(|call| matches!(call.status, Some(200 | 201))) {
+        let (Some(answered), CallKind::Raise | CallKind::Acknowledge | CallKind::Resolve) =
+            (call.answered_at, call.what)
+        else {
+            continue;
+        };
+        let first = seen.shown.timeline.iter().find(|entry| is_told_as(call.what, &entry.event));
+        if let Some(first) = first.filter(|first| first.at > answered.plus(apart_ms)) {
+            let says = format!("`{}` was answered 2xx at {answered}, and happened at {}", first.event, first.at);
+            broken.push(seen.broken("P2", says));
+        }
+    }
+}
+
+/// Nothing happens to an alert, and is answered 2xx, while the store keeps nothing.
+fn judge_storage(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) {
+    if view.clock_was_stepped() {
+        return;
+    }
+    for fault in view.faults_of(FaultKind::Store).filter(|fault| fault.keeps_nothing) {
+        let is_within = |from: Moment, until: Moment| fault.at <= from && until <= fault.mended();
+        let calls = seen.calls.iter().filter(|call| matches!(call.status, Some(200 | 201))).filter_map(|call| {
+            Some((
+                call.at,
+                call.answered_at?,
+                seen.shown.timeline.iter().find(|entry| is_told_as(call.what, &entry.event))?,
+            ))
+        });
+        let webhooks = seen.webhooks.iter().filter(|(_, webhook)| webhook.answer == Some(200));
+        let webhooks = webhooks.filter_map(|(number, webhook)| {
+            let event = match webhook.kind {
+                WebhookKind::Submitted => "submitted",
+                WebhookKind::Delivered => "delivered",
+                WebhookKind::Read => "read",
+                WebhookKind::Rejected => "rejected",
+                WebhookKind::Undeliverable => "undeliverable",
+                WebhookKind::Reply => "reply",
+            };
+            Some((webhook.at, webhook.answered_at?, seen.told(*number, &[event]).next()?))
+        });
+        for (at, answered, entry) in calls.chain(webhooks) {
+            if is_within(at, answered) && at <= entry.at && entry.at <= answered {
+                let says = format!("`{}` was answered 2xx at {answered}, while the store kept nothing", entry.event);
+                broken.push(seen.broken("P20", says));
+            }
+        }
+    }
 }
 
 fn judge_key(key: &str, calls: &[&Call], broken: &mut Vec<Broken>) {

@@ -2,7 +2,7 @@
 
 use super::Broken;
 use super::history::{
-    AttemptShown, CallKind, ConditionTold, EntryShown, Fault, FaultKind, Moment, SentOutcome, Wants, WebhookKind,
+    AttemptShown, CallKind, ConditionTold, EntryShown, Fault, Moment, SentOutcome, Wants, WebhookKind,
 };
 use super::view::{Seen, View, shown_channel};
 
@@ -261,7 +261,7 @@ fn judge_outages(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) {
     }
     let last_expired =
         seen.shown.attempts.last().is_some_and(|last| seen.told(last.number, &["expired"]).next().is_some());
-    for outage in view.faults_of(FaultKind::Outage) {
+    for outage in view.outages() {
         for entry in seen.shown.timeline.iter().filter(|entry| outage.at < entry.at && entry.at < outage.mended()) {
             let n_enough = match entry.event.as_str() {
                 "expired" => 2,
@@ -304,9 +304,10 @@ fn is_known(view: &View<'_>, outage: &Fault, at: Moment, n_enough: usize) -> boo
     let is_failing = |seen: &&Seen<'_>| {
         let settling = ["acknowledged", "resolved", "exhausted"];
         let settled = seen.shown.timeline.iter().find(|entry| settling.contains(&entry.event.as_str()));
-        let newest =
-            seen.sent.values().flatten().filter(|sent| sent.at.plus(REQUEST_MAX_MS) < at).max_by_key(|sent| sent.at);
-        settled.is_none_or(|settled| settled.at > at)
+        let heard = REQUEST_MAX_MS + view.history.news_ms;
+        let newest = seen.sent.values().flatten().filter(|sent| sent.at.plus(heard) < at).max_by_key(|sent| sent.at);
+        !seen.is_poisoned(view.history)
+            && settled.is_none_or(|settled| settled.at > at)
             && newest.is_some_and(|sent| sent.outcome == SentOutcome::Trouble && sent.at >= outage.at)
     };
     view.alerts.iter().filter(is_failing).count() >= n_enough

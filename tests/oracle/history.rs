@@ -61,6 +61,26 @@ pub(crate) struct History {
     /// How far the clocks of nodes, provider and client may be apart.
     #[serde(default)]
     pub(crate) clocks_apart_ms: i64,
+    /// How long nodes that share a store take to hear of each other what fails and what gets through.
+    #[serde(default)]
+    pub(crate) news_ms: i64,
+    /// How long a call may wait for its answer, whatever is wrong.
+    #[serde(default)]
+    pub(crate) answer_max_ms: Option<i64>,
+    /// What the people who run callout were told, if that was listened to.
+    #[serde(default)]
+    pub(crate) alarms: Option<Vec<AlarmTold>>,
+    /// Alerts whose record nobody can read any more, and from when on.
+    #[serde(default)]
+    pub(crate) poisoned: BTreeMap<String, Moment>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AlarmTold {
+    pub(crate) at: Moment,
+    pub(crate) name: String,
+    pub(crate) alert: Option<String>,
 }
 
 fn late_max_ms() -> i64 {
@@ -131,6 +151,9 @@ pub(crate) struct Call {
     pub(crate) body: Option<String>,
     #[serde(default)]
     pub(crate) dedup_key: Option<String>,
+    /// Whether the answer says when to ask again, where that was looked at.
+    #[serde(default)]
+    pub(crate) retry_after: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -193,6 +216,9 @@ pub(crate) struct Webhook {
     pub(crate) dispatch_uuid: Option<String>,
     #[serde(default)]
     pub(crate) wants: Wants,
+    /// Somebody else made it up.
+    #[serde(default)]
+    pub(crate) forged: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -223,6 +249,9 @@ pub(crate) struct Fault {
     pub(crate) until: Option<Moment>,
     pub(crate) known_at: Option<Moment>,
     pub(crate) node: Option<String>,
+    /// Of a store: it keeps nothing at all meanwhile.
+    #[serde(default)]
+    pub(crate) keeps_nothing: bool,
 }
 
 impl Fault {
@@ -238,6 +267,7 @@ pub(crate) enum FaultKind {
     Pause,
     Partition,
     Outage,
+    Account,
     Store,
     Clock,
     Slow,

@@ -27,7 +27,10 @@
 //!       "webhooks": [ { "at": "…", "answered_at": "…", "answer": 200, "kind": "read", "client_ref": "…" } ] },
 //!   "alerts": [ …what GET /alerts/<id> answers… ],
 //!   "faults": [ { "kind": "crash", "at": "…", "until": "…", "node": "a" } ],
-//!   "ended_at": "…", "late_max_ms": 2000, "recovery_ms": 1000, "clocks_apart_ms": 0 }
+//!   "ended_at": "…", "late_max_ms": 2000, "recovery_ms": 1000, "clocks_apart_ms": 0, "news_ms": 0,
+//!   "answer_max_ms": 5000,
+//!   "alarms": [ { "at": "…", "name": "vonage_balance", "alert": null } ],
+//!   "poisoned": { "an alert's id": "…" } }
 //! ```
 //!
 //! - `plans` are found by the alert's `policy`; an ad-hoc alert's by its id.
@@ -40,9 +43,15 @@
 //!   by `client_ref`, `message_uuid` or `dispatch_uuid`. A reply names the message that it answers, and says
 //!   what it `wants`: acknowledge (default), next or resolve. `answer` is absent where none came.
 //! - `call` is raise, acknowledge, resolve or escalate; `status` is absent where no answer came.
+//!   One that is `forged` was made up by somebody else.
 //! - a fault's `kind` is crash, pause (frozen), partition (a node without its store), outage (of the provider,
-//!   for everybody), store (it fails, or loses answers), clock (stepped) or slow. `until` is when it was mended
+//!   for everybody), account (the provider refuses ours), store (it fails, or loses answers; with `keeps_nothing`
+//!   nothing can be kept meanwhile), clock (stepped, so that times are not what they seem) or slow. `until` is when it was mended
 //!   (a process: when the next one was started). An outage may say from when on it was `known_at`.
+//! - `retry_after` of a call says whether its answer said when to ask again; `answer_max_ms` is how long a call may
+//!   wait for its answer, and `news_ms` how long nodes take to hear of each other what fails.
+//! - `alarms` are what the people who run callout were told; nothing is concluded where they are left out. `poisoned`
+//!   are alerts whose record nobody can read any more, and since when; they excuse nothing but themselves.
 //! - the history should end in quiet: `late_max_ms` and `recovery_ms` (how long after a fault is mended things
 //!   may still be late) must have passed since the last fault.
 
@@ -50,8 +59,10 @@ pub(crate) mod history;
 
 mod accepting;
 mod escalating;
+mod forging;
 mod outcome;
 mod sending;
+mod telling;
 mod view;
 
 use std::fmt;
@@ -62,6 +73,7 @@ use view::View;
 /// Every promise that is judged, with a few words for it.
 pub(crate) const PROMISES: &[(&str, &str)] = &[
     ("P1", "what was answered 2xx is kept"),
+    ("P2", "nothing is answered 2xx before it is kept, and a refusal says when to ask again"),
     ("P3", "the same request raises one alert"),
     ("P4", "the first message goes out promptly"),
     ("P5", "nobody is skipped, and the order is kept"),
@@ -72,8 +84,12 @@ pub(crate) const PROMISES: &[(&str, &str)] = &[
     ("P10", "a message goes out once, and once more for each fault at most"),
     ("P11", "an alert ends, or something will happen to it"),
     ("P12", "webhooks have one effect, in any order"),
+    ("P13", "a forgery changes nothing"),
     ("P14", "no webhook that was answered 200 is lost"),
     ("P16", "an outage burns nobody"),
+    ("P17", "an account that is refused is told of within a minute"),
+    ("P18", "an alert that nobody can work on is told of, and holds up no other"),
+    ("P20", "nothing is answered 2xx while the store keeps nothing"),
     ("P21", "who is cut off from the store sends nothing new"),
     ("P23", "the timeline adds up to the state"),
 ];
@@ -99,7 +115,9 @@ impl fmt::Display for Broken {
 pub(crate) fn judge(history: &History) -> Vec<Broken> {
     let view = View::of(history);
     let mut broken = accepting::judge(&view);
-    for seen in &view.alerts {
+    forging::judge(&view, &mut broken);
+    telling::judge(&view, &mut broken);
+    for seen in view.alerts.iter().filter(|seen| !seen.is_poisoned(history)) {
         escalating::judge(&view, seen, &mut broken);
         sending::judge(&view, seen, &mut broken);
         outcome::judge(&view, seen, &mut broken);

@@ -73,7 +73,8 @@ impl<'a> View<'a> {
             }
             alerts[place].sent.entry(attempt).or_default().push(sent);
         }
-        for webhook in &history.provider.webhooks {
+        // What was made up is no reason for anything.
+        for webhook in history.provider.webhooks.iter().filter(|webhook| !webhook.forged) {
             let uuids = [&webhook.message_uuid, &webhook.dispatch_uuid];
             let known = named(&webhook.client_ref)
                 .or_else(|| uuids.into_iter().flatten().find_map(|uuid| by_uuid.get(uuid.as_str()).copied()));
@@ -114,6 +115,12 @@ impl<'a> View<'a> {
         self.faults.iter().copied().filter(move |fault| fault.kind == kind)
     }
 
+    /// Times in which nothing gets through to the provider, for all or for this account.
+    pub(super) fn outages(&self) -> impl Iterator<Item = &'a Fault> {
+        let is_outage = |fault: &&Fault| matches!(fault.kind, FaultKind::Outage | FaultKind::Account);
+        self.faults.iter().copied().filter(is_outage)
+    }
+
     /// Whether the times that callout wrote down may differ from the true ones.
     pub(super) fn clock_was_stepped(&self) -> bool {
         self.faults_of(FaultKind::Clock).next().is_some()
@@ -131,6 +138,11 @@ impl<'a> Seen<'a> {
             webhooks: Vec::new(),
             calls: Vec::new(),
         }
+    }
+
+    /// Nobody can read its record any more.
+    pub(super) fn is_poisoned(&self, history: &History) -> bool {
+        history.poisoned.contains_key(&self.shown.id)
     }
 
     pub(super) fn broken(&self, promise: &'static str, says: String) -> Broken {

@@ -24,6 +24,9 @@ pub(crate) enum Bug {
     TroubleIsRefusal,
     AnsweredBeforeCommit,
     LateReadsAreDropped,
+    SignaturesAreNotChecked,
+    AccountIsTakenForRate,
+    PoisonSpreads,
 }
 
 /// Each bug with a few words and the promises that may be found broken by it.
@@ -48,4 +51,7 @@ pub(crate) const BUGS: &[(Bug, &str, &[&str])] = &[
     (Bug::TroubleIsRefusal, "trouble on the way that counts as a refusal", &["P5"]),
     (Bug::AnsweredBeforeCommit, "a webhook that is answered before it is kept", &["P9", "P14", "P1"]),
     (Bug::LateReadsAreDropped, "late reads that are dropped", &["P9"]),
+    (Bug::SignaturesAreNotChecked, "signatures that are not checked", &["P13"]),
+    (Bug::AccountIsTakenForRate, "a refused account that is taken for a busy one", &["P17"]),
+    (Bug::PoisonSpreads, "one damaged alert that hides those behind it from a start", &["P4", "P7", "P11"]),
 ];

@@ -11,7 +11,7 @@ use callout::contact::{Address, Channel};
 use callout::escalation::{Alert, Failure, Status};
 use callout::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use callout::incoming::Incoming;
-use callout::sender::{Answer, Notice, Outbound, Sender};
+use callout::sender::{Answer, Notice, Outbound, SendTrouble, Sender, TroubleCause};
 use callout::store::{
     Armed, Claim, ClaimKey, Error, Insert, LeftBehind, Others, Page, Replay, StatusFilter, Store, Stored, Update,
 };
@@ -19,8 +19,8 @@ use callout::timestamp::Timestamp;
 use tokio::sync::Notify;
 
 use crate::bugs::Bug;
-use crate::oracle::history::{Fault, FaultKind};
-use crate::world::{Found, World, moment};
+use crate::oracle::history::FaultKind;
+use crate::world::{Found, World, a_fault, moment};
 
 /// One process of a node, from its start to its end.
 #[derive(Default)]
@@ -178,6 +178,11 @@ fn unavailable(why: &str) -> Error {
     Error::Unavailable(Arc::new(std::io::Error::other(why.to_owned())))
 }
 
+/// The record of an alert was damaged.
+fn unreadable() -> Error {
+    Error::Corrupt { what: "an alert".into(), source: Arc::new(std::io::Error::other("it is damaged")) }
+}
+
 impl SimStore {
     fn bug(&self) -> Option<Bug> {
         self.gate.world.bug
@@ -189,7 +194,7 @@ impl SimStore {
 
     fn fault_now(&self) {
         let now = moment(self.gate.world.clock.now());
-        self.gate.world.add_fault(Fault { kind: FaultKind::Store, at: now, until: None, known_at: None, node: None });
+        self.gate.world.add_fault(a_fault(FaultKind::Store, now, None));
     }
 
     async fn before(&self, call: &str, writes: bool) -> Result<(), Error> {
@@ -314,6 +319,10 @@ impl Store for SimStore {
     }
 
     async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error> {
+        if self.gate.world.is_poisoned(id) {
+            self.before("get", false).await?;
+            return Err(unreadable());
+        }
         call!(self, "get", false, self.gate.world.kept.get(id))
     }
 
@@ -328,6 +337,11 @@ impl Store for SimStore {
         self.before("armed", false).await?;
         let mut armed = self.gate.world.kept.armed(after, limit).await?;
         self.after("armed", false).await?;
+        if self.bug() == Some(Bug::PoisonSpreads)
+            && let Some(damaged) = armed.iter().position(|armed| self.gate.world.is_poisoned(armed.id))
+        {
+            armed.truncate(damaged);
+        }
         match self.bug() {
             Some(Bug::ArmedForgets) if !armed.is_empty() => {
                 let last = armed.pop();
@@ -486,6 +500,9 @@ impl Sender for SimSender {
         self.gate.pass().await;
         match (world.bug, answer) {
             (Some(Bug::TroubleIsRefusal), Answer::Trouble(trouble)) => Answer::Refused(trouble.failure),
+            (Some(Bug::AccountIsTakenForRate), Answer::Trouble(trouble)) => {
+                Answer::Trouble(SendTrouble { cause: TroubleCause::RateLimit, ..trouble })
+            }
             (_, answer) => answer,
         }
     }

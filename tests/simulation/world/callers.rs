@@ -121,7 +121,7 @@ impl World {
         let answered_at = status.map(|_| moment(self.clock.now()));
         let body = Some("body".to_owned());
         let id = id.map(|id| id.to_string());
-        self.notes().client.push(Call { at, answered_at, what, status, id, key, body, dedup_key });
+        self.notes().client.push(Call { at, answered_at, what, status, id, key, body, dedup_key, retry_after: None });
     }
 
     /// Somebody acknowledges, resolves or escalates at the API.

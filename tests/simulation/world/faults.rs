@@ -5,10 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callout::clock::Clock;
+use callout::id::AlertId;
+use callout::store::{Page, StatusFilter, Store};
 use callout::timestamp::Timestamp;
 
 use super::{BEGAN, World, millis, moment};
-use crate::oracle::history::{Fault, FaultKind};
+use crate::oracle::history::{Fault, FaultKind, Moment};
+
+pub(crate) fn a_fault(kind: FaultKind, at: Moment, until: Option<Moment>) -> Fault {
+    Fault { kind, at, until, known_at: None, node: None, keeps_nothing: false }
+}
 
 /// How rough the day is, in thousandths of all calls.
 #[derive(Clone, Copy, Default)]
@@ -86,14 +92,9 @@ impl World {
         let longest = self.dice().one_of(&[2_000, 40_000, 600_000, 3_600_000]);
         let lasts = millis(self.dice().between(500, longest));
         let until = at.plus(lasts);
-        let fault = |kind| Fault {
-            kind,
-            at: moment(at),
-            until: Some(moment(until)),
-            known_at: None,
-            node: Some(format!("n{node}")),
-        };
-        let what = self.dice().between(0, 10);
+        let told = Some(format!("n{node}"));
+        let fault = |kind| Fault { node: told.clone(), ..a_fault(kind, moment(at), Some(moment(until))) };
+        let what = self.dice().between(0, 11);
         match what {
             0..=3 => {
                 let n_calls = i64::try_from(self.dice().between(1, 40)).unwrap();
@@ -112,7 +113,11 @@ impl World {
                 if self.wrong().provider.is_some() {
                     return;
                 }
-                self.add_fault(fault(FaultKind::Outage));
+                let is_ours = matches!(down, Down::Credentials | Down::Balance);
+                self.add_fault(fault(if is_ours { FaultKind::Account } else { FaultKind::Outage }));
+                if is_ours {
+                    self.mark("the account was refused");
+                }
                 self.mark("the provider was down");
                 self.wrong().provider = Some(down);
                 self.clock.sleep_until(until).await;
@@ -123,7 +128,7 @@ impl World {
                 if self.wrong().store.is_some() {
                     return;
                 }
-                self.add_fault(fault(FaultKind::Store));
+                self.add_fault(Fault { keeps_nothing: true, ..fault(FaultKind::Store) });
                 self.mark(if only_writes { "the disk was full" } else { "the store was down" });
                 {
                     let mut wrong = self.wrong();
@@ -146,7 +151,8 @@ impl World {
                     self.step_wall_clock(node);
                 }
             }
-            9 => {
+            9 => self.poison().await,
+            10 => {
                 self.add_fault(fault(FaultKind::Partition));
                 self.mark("a node was cut off");
                 self.wrong().cut_off.insert(node);
@@ -161,5 +167,24 @@ impl World {
                 self.wrong().frozen_until.insert(node, until);
             }
         }
+    }
+
+    /// The record of one alert that escalates is damaged for good.
+    async fn poison(&self) {
+        let page = Page { status: Some(StatusFilter::Escalating), limit: usize::MAX, ..Page::default() };
+        let open = self.kept.list(&page).await.unwrap();
+        if open.is_empty() {
+            return;
+        }
+        let which = usize::try_from(self.dice().next()).unwrap_or(0) % open.len();
+        let id = open[which].id();
+        self.mark("an alert was damaged");
+        self.trace(|| format!("alert {id} cannot be read from now on"));
+        self.notes().poisoned.entry(id.to_string()).or_insert(moment(self.clock.now()));
+    }
+
+    pub(crate) fn is_poisoned(&self, id: AlertId) -> bool {
+        let notes = self.notes();
+        !notes.poisoned.is_empty() && notes.poisoned.contains_key(&id.to_string())
     }
 }

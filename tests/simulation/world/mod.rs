@@ -2,6 +2,7 @@
 
 mod callers;
 mod faults;
+mod forger;
 mod machines;
 mod nodes;
 mod provider;
@@ -21,8 +22,9 @@ use tokio::task::JoinSet;
 use crate::bugs::Bug;
 use crate::dice::Dice;
 use crate::oracle::Broken;
-use crate::oracle::history::{Call, Fault, Moment, PlanTold, Sent, Webhook};
+use crate::oracle::history::{AlarmTold, Call, Fault, Moment, PlanTold, Sent, Webhook};
 use crate::ports::Life;
+pub(crate) use faults::a_fault;
 use faults::{Noise, Wrong};
 pub(crate) use machines::Found;
 use machines::Machine;
@@ -50,6 +52,8 @@ struct Notes {
     sent: Vec<Sent>,
     webhooks: Vec<Webhook>,
     faults: Vec<Fault>,
+    alarms: Vec<AlarmTold>,
+    poisoned: BTreeMap<String, Moment>,
     marks: BTreeSet<&'static str>,
     hash: u64,
     lines: Option<Vec<String>>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callout::alarm::Alarms;
+use callout::alarm::{Alarms, Phase, Told};
 use callout::chance::SeededChance;
 use callout::clock::Clock;
 use callout::engine::{self, Engine, Parts, Settings};
@@ -11,9 +11,10 @@ use callout::metrics::Metrics;
 use callout::store::{Others, Store, clock_of};
 use callout::timestamp::Timestamp;
 use callout::traces::Traces;
+use tokio::sync::broadcast::Receiver;
 
-use super::{BEGAN, World, millis, moment};
-use crate::oracle::history::{Fault, FaultKind};
+use super::{BEGAN, World, a_fault, millis, moment};
+use crate::oracle::history::{AlarmTold, Fault, FaultKind};
 use crate::ports::{Gate, Life, SimClock, SimSender, SimStore};
 
 /// A node that said nothing for so long is not there.
@@ -83,13 +84,15 @@ impl World {
         let own: Arc<dyn Clock> = Arc::new(SimClock::begin(gate.clone(), self.found(index)));
         let clock = clock_of(store.as_ref(), own).await?;
         life.began_with(clock.now(), self.clock.now());
+        let alarms = Arc::new(Alarms::new(Arc::new(Metrics::new())));
+        self.spawn(Arc::clone(self).hear(alarms.listen()));
         let parts = Parts {
             store,
             sender: Arc::new(SimSender { gate }),
             clock,
             chance: Arc::new(SeededChance::new(seed)),
             metrics: Arc::new(Metrics::new()),
-            alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
+            alarms,
             traces: Traces::off(),
             link_secret: [7; 32],
             settings: Settings::default(),
@@ -97,14 +100,21 @@ impl World {
         Engine::start(parts).await
     }
 
+    /// Somebody reads what the people who run callout are told.
+    async fn hear(self: Arc<Self>, mut alarms: Receiver<Told>) {
+        while let Ok(told) = alarms.recv().await {
+            if told.phase == Phase::Raised {
+                let (name, alert) = (told.alarm.name().to_owned(), told.alert.map(|alert| alert.to_string()));
+                self.trace(|| format!("ALARM {name} {alert:?}"));
+                self.notes().alarms.push(AlarmTold { at: moment(self.clock.now()), name, alert });
+            }
+        }
+    }
+
     fn crashed(&self, index: usize, at: Timestamp) {
-        self.add_fault(Fault {
-            kind: FaultKind::Crash,
-            at: moment(at),
-            until: Some(moment(self.clock.now())),
-            known_at: None,
-            node: Some(format!("n{index}")),
-        });
+        let until = Some(moment(self.clock.now()));
+        let node = Some(format!("n{index}"));
+        self.add_fault(Fault { node, ..a_fault(FaultKind::Crash, moment(at), until) });
     }
 
     /// Some node that a request reaches.

@@ -127,6 +127,10 @@ impl World {
                 reports.extend(copies);
             }
         }
+        if self.dice().permille(100) {
+            let after = self.dice().between(0, window_ms * 2);
+            self.spawn(Arc::clone(self).forge(outbound.clone(), id.clone(), after));
+        }
         let workflow = self.dice().next();
         for (after, kind) in reports {
             let work = Arc::clone(self).report(outbound.clone(), id.clone(), workflow, after, kind);
@@ -241,6 +245,7 @@ impl World {
                 message_uuid,
                 dispatch_uuid,
                 wants,
+                forged: false,
             });
             if answer == Some(200) {
                 return;

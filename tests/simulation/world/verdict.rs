@@ -8,12 +8,15 @@ use callout::timestamp::Timestamp;
 use super::machines::CLOCKS_APART_MS;
 use super::{Day, World, moment};
 use crate::oracle::history::{
-    AcknowledgedShown, AlertShown, AttemptShown, CurrentShown, EntryShown, FaultKind, History, Moment, Provider,
+    AcknowledgedShown, AlertShown, AttemptShown, CurrentShown, EntryShown, History, Moment, Provider,
 };
 use crate::oracle::judge;
 
 /// How long after a fault something may still be late: a lease, and what follows it.
 const RECOVERY_MS: i64 = 40_000;
+
+/// Nodes look around every second; what one of them meets the others know a look later.
+const NEWS_MS: i64 = 2_000;
 
 impl World {
     /// What the three records say at the end of the day.
@@ -25,13 +28,6 @@ impl World {
         }
         let aheads = self.aheads.lock().unwrap();
         let mut notes = self.notes();
-        if self.nodes.len() > 1 {
-            // Each node judges an outage by the sends that it knows of. A node without a failing send of its
-            // own goes on; docs/promise.md names this limit.
-            for fault in notes.faults.iter_mut().filter(|fault| fault.kind == FaultKind::Outage) {
-                fault.known_at = fault.until;
-            }
-        }
         let history = History {
             plans: std::mem::take(&mut notes.plans),
             client: std::mem::take(&mut notes.client),
@@ -45,6 +41,10 @@ impl World {
                 .map(|alert| shown(alert, aheads.get(&alert.id()).map_or(&[][..], Vec::as_slice)))
                 .collect(),
             faults: std::mem::take(&mut notes.faults),
+            alarms: Some(std::mem::take(&mut notes.alarms)),
+            poisoned: std::mem::take(&mut notes.poisoned),
+            news_ms: if self.n_nodes() > 1 { NEWS_MS } else { 0 },
+            answer_max_ms: None,
             ended_at: moment(self.clock.now()),
             late_max_ms: 12_000,
             recovery_ms: RECOVERY_MS,
@@ -100,6 +100,7 @@ impl World {
 pub(crate) const MARKS: &[&str] = &[
     "a clock was stepped under a node",
     "a clock was stepped under nobody",
+    "a forgery was refused",
     "a commit had an unknown outcome",
     "a commit was lost",
     "a lost send was made again",
@@ -117,6 +118,7 @@ pub(crate) const MARKS: &[&str] = &[
     "a webhook was parked",
     "a webhook was sent again",
     "an alert was acknowledged",
+    "an alert was damaged",
     "an alert was exhausted",
     "an alert was repeated",
     "an alert was resolved",
@@ -127,6 +129,7 @@ pub(crate) const MARKS: &[&str] = &[
     "somebody called the API",
     "somebody replied",
     "the answer to a send was lost",
+    "the account was refused",
     "the disk was full",
     "the provider refused a message",
     "the provider was down",
