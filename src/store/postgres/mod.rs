@@ -115,7 +115,7 @@ impl PostgresStore {
         let clock = Arc::new(SharedClock::over(clock));
         let (writer, writing) = Writer::new(Arc::clone(&database), node);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let measuring = time::begin(Arc::clone(&database), Arc::clone(&clock));
+        let measuring = time::begin(Arc::clone(&database), Arc::clone(&clock), node);
         let measuring = measuring.await.map_err(|fault| opening::unreadable(&address.place, fault.into()))?;
         tracker.spawn(writing);
         let stopped = stop.clone();
@@ -438,7 +438,8 @@ impl Store for PostgresStore {
 
     async fn meet_others(&self, accepted_at: Option<Timestamp>) -> Result<Others, Error> {
         let accepted_at = accepted_at.map(Timestamp::as_millis);
-        self.database.change(statements::MEET, &[&self.node, &accepted_at]).await?;
+        let by_clock = self.clock.now().as_millis();
+        self.database.change(statements::MEET, &[&self.node, &accepted_at, &by_clock]).await?;
         let Some(row) = self.database.row(statements::MET, &[&self.node]).await? else {
             return Ok(Others::default());
         };

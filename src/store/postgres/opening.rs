@@ -14,12 +14,13 @@ use super::address::Address;
 
 /// The steps that make the schema, in order; the database remembers how many it has seen. Each only adds,
 /// so that nodes of the version before can go on beside it.
-pub(super) const MIGRATIONS: [Migration; 2] = [
+pub(super) const MIGRATIONS: [Migration; 3] = [
     Migration { sql: include_str!("../migrations/postgres/1.sql"), writers_from: 1 },
     Migration { sql: include_str!("../migrations/postgres/2.sql"), writers_from: 1 },
+    Migration { sql: include_str!("../migrations/postgres/3.sql"), writers_from: 1 },
 ];
 /// The schema that this callout brings about.
-pub(super) const SCHEMA: i64 = 2;
+pub(super) const SCHEMA: i64 = 3;
 /// How many connections a node keeps.
 pub(super) const CONNECTIONS_MAX: usize = 12;
 /// How often opening is tried again while other nodes are opening the same new database.

@@ -194,10 +194,18 @@ pub(super) const NEWS: &str = "SELECT place, won FROM callout.commits \
 
 pub(super) const NEWEST_PLACE: &str = "SELECT coalesce(max(place), 0) FROM callout.commits";
 
-/// Says that this node is there, and what it knows of the way to Vonage.
-pub(super) const MEET: &str = "INSERT INTO callout.nodes (id, seen_at, accepted_at) \
-     VALUES ($1, clock_timestamp(), $2) \
-     ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, accepted_at = excluded.accepted_at";
+/// Whether another node that has been there for a while was seen just now, and its clock goes by this server's as all
+/// nodes are told to: to half of the jump that is in question.
+pub(super) const GOES_ON: &str = "SELECT EXISTS (SELECT 1 FROM callout.nodes \
+     WHERE id <> $1 AND n_meets >= $2 \
+     AND seen_at BETWEEN clock_timestamp() - $3::bigint * interval '1 millisecond' AND clock_timestamp() \
+     AND abs(by_clock - (extract(epoch FROM seen_at) * 1000)::bigint - $4::bigint) < $5::bigint / 2)";
+
+/// Says that this node is there, what its clock says, and what it knows of the way to Vonage.
+pub(super) const MEET: &str = "INSERT INTO callout.nodes (id, seen_at, accepted_at, by_clock, n_meets) \
+     VALUES ($1, clock_timestamp(), $2, $3, 1) \
+     ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, accepted_at = excluded.accepted_at, \
+     by_clock = excluded.by_clock, n_meets = callout.nodes.n_meets + 1";
 
 /// The others that are there, and when Vonage last accepted something from any of them. Who was seen in the future
 /// was seen before the server's clock was set back.
@@ -249,7 +257,7 @@ DELETE FROM callout.deliveries WHERE place = ANY (ARRAY(
     SELECT place FROM oldest WHERE at < $1 OR rank <= (SELECT count(*) FROM callout.deliveries) - $2))";
 
 /// All of them.
-pub(super) const ALL: [&str; 47] = [
+pub(super) const ALL: [&str; 48] = [
     COMMIT,
     COMMITTED,
     GET,
@@ -283,6 +291,7 @@ pub(super) const ALL: [&str; 47] = [
     SHIFT_TIME,
     NEWS,
     NEWEST_PLACE,
+    GOES_ON,
     MEET,
     MET,
     LIST_ALL,

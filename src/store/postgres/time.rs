@@ -8,16 +8,22 @@
 //! When the database's clock itself jumps (somebody sets it, or another server takes over), the nodes notice,
 //! because none of their monotonic clocks did; the first one writes down by how much, and all go on as if
 //! nothing had happened: no deadline comes early and none is held back.
+//!
+//! A node whose machine stood still, as a virtual machine does that its host pauses, sees the same and is wrong. So
+//! whoever sees the database's clock jump ahead first asks how the others are: where one of them has been there for a
+//! while and goes by the database's clock still, it was not that clock that jumped, and the node follows.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::clock::SharedClock;
 use crate::timestamp::Timestamp;
 
 use super::asking::Database;
 use super::fault::{Fault, Refusal};
-use super::{rows, statements};
+use super::{asking, rows, statements};
 
 /// How often the database's clock is looked at.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
@@ -34,6 +40,12 @@ const NOISE_MAX: i64 = 5;
 const FIRST_LOOKS: usize = 3;
 /// How often a jump is looked at again while others write it down too.
 const AGREE_TRIES_MAX: usize = 5;
+
+/// From how far on a jump ahead may be the node's own standstill. Less costs less than finding out.
+const STANDSTILL_MIN: Duration = Duration::from_secs(2);
+/// How often another node must have said that it is there to be a witness: one that has just started goes by the
+/// database's clock whether that jumped or not.
+const WITNESS_MEETS_MIN: i64 = 5;
 
 /// What a look at the database's clock found.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +93,7 @@ async fn look(database: &Database) -> Result<Look, Fault> {
 pub(super) async fn begin(
     database: Arc<Database>,
     clock: Arc<SharedClock>,
+    node: Uuid,
 ) -> Result<impl Future<Output = ()> + Send + 'static, Fault> {
     let mut best = look(&database).await?;
     for _ in 1..FIRST_LOOKS {
@@ -90,15 +103,15 @@ pub(super) async fn begin(
         }
     }
     clock.set_offset(best.offset());
-    Ok(keep_right(database, clock, best))
+    Ok(keep_right(database, clock, node, best))
 }
 
-async fn keep_right(database: Arc<Database>, clock: Arc<SharedClock>, first: Look) {
+async fn keep_right(database: Arc<Database>, clock: Arc<SharedClock>, node: Uuid, first: Look) {
     let mut last = first;
     loop {
         let base = database.clock();
         base.sleep_until(base.now().plus(MEASURE_EVERY)).await;
-        let looked = agree(&database, last).await;
+        let looked = agree(&database, node, last).await;
         // While the database cannot be asked, the monotonic clock carries on.
         let Ok(Some(next)) = looked else { continue };
         if (next.offset() - clock.offset()).abs() > NOISE_MAX {
@@ -109,7 +122,7 @@ async fn keep_right(database: Arc<Database>, clock: Arc<SharedClock>, first: Loo
 }
 
 /// Looks, and makes up for a jump, unless another node does so first. None where a look took too long to mean anything.
-async fn agree(database: &Database, last: Look) -> Result<Option<Look>, Fault> {
+async fn agree(database: &Database, node: Uuid, last: Look) -> Result<Option<Look>, Fault> {
     for _ in 0..AGREE_TRIES_MAX {
         let next = look(database).await?;
         if next.took > LOOK_MAX {
@@ -118,6 +131,13 @@ async fn agree(database: &Database, last: Look) -> Result<Option<Look>, Fault> {
         // Where the correction has changed, another node has seen to it.
         let jump = next.jump_since(&last).filter(|_| next.shift == last.shift);
         let Some(jump) = jump else { return Ok(Some(next)) };
+        if stood_still(database, node, next, jump).await? {
+            tracing::warn!(
+                millis = jump,
+                "this machine stood still while the database and other nodes went on; this node goes by the database's clock again"
+            );
+            return Ok(Some(next));
+        }
         let shift = next.shift.saturating_sub(jump);
         if database.change(statements::SHIFT_TIME, &[&shift, &next.shift]).await? == 1 {
             tracing::error!(
@@ -128,4 +148,17 @@ async fn agree(database: &Database, last: Look) -> Result<Option<Look>, Fault> {
         }
     }
     Ok(None)
+}
+
+/// Whether what looks like a jump of the database's clock is a standstill of this node, because others saw none.
+async fn stood_still(database: &Database, node: Uuid, looked: Look, jump: i64) -> Result<bool, Fault> {
+    let long = i64::try_from(STANDSTILL_MIN.as_millis()).unwrap_or(i64::MAX);
+    if jump <= long {
+        return Ok(false);
+    }
+    let values: asking::Values<'_> = &[&node, &WITNESS_MEETS_MIN, &long, &looked.shift, &jump];
+    match database.rows_once(statements::GOES_ON, values).await?.first() {
+        Some(row) => rows::value(row, 0),
+        None => Ok(false),
+    }
 }

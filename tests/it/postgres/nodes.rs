@@ -1,8 +1,10 @@
 //! Several engines on one database: what one of them leaves behind, the others take up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use callout::alarm::Alarms;
 use callout::chance::SystemChance;
 use callout::clock::{Clock, SteadyClock};
@@ -11,7 +13,8 @@ use callout::engine::{Engine, Parts, Raising, Settings};
 use callout::escalation::{Backend, Plan};
 use callout::id::AlertId;
 use callout::metrics::Metrics;
-use callout::store::Store;
+use callout::store::{PostgresStore, Store};
+use callout::timestamp::Timestamp;
 use callout::traces::Traces;
 
 use super::proxy::Proxy;
@@ -273,7 +276,11 @@ async fn nodes_share_the_rate_and_take_over_the_share_of_a_dead_one() {
 
 /// An engine that goes by the database's clock, as the service does.
 async fn by_the_databases_clock(database: &Database, vonage: &Arc<StandIn>) -> Engine {
-    let store = open(database).await;
+    over(open(database).await, vonage).await
+}
+
+/// The same over a store that is open.
+async fn over(store: Arc<PostgresStore>, vonage: &Arc<StandIn>) -> Engine {
     let clock = store.clock();
     let parts = Parts {
         store,
@@ -320,6 +327,54 @@ async fn a_jump_of_the_databases_clock_fires_nothing_early_and_holds_nothing_bac
         assert!(waited <= window + Duration::from_secs(2) + BUSY, "{ahead}: Anna is called after {waited:?}, late");
     }
     for node in nodes {
+        node.stop().await;
+    }
+}
+
+/// The clock of a machine that somebody may pause: while it stands still nothing goes on in it.
+struct Paused {
+    going: SteadyClock,
+    stood_millis: AtomicU64,
+}
+
+#[async_trait]
+impl Clock for Paused {
+    fn now(&self) -> Timestamp {
+        self.going.now().minus(Duration::from_millis(self.stood_millis.load(Ordering::Relaxed)))
+    }
+
+    async fn sleep_until(&self, moment: Timestamp) {
+        self.going.sleep_until(self.going.now().plus(moment.since(self.now()))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_machine_was_paused_follows_and_holds_nobody_up() {
+    let Some(database) = Database::new().await else { return };
+    let client = database.connect().await;
+    let (clock, window) = (clock(1), Duration::from_secs(6));
+    let vonage = StandIn::new(&clock);
+    let paused = Arc::new(Paused { going: SteadyClock::system(), stood_millis: AtomicU64::new(0) });
+    let own: Arc<dyn Clock> = Arc::<Paused>::clone(&paused);
+    let store = PostgresStore::open(&database.address(), own, Arc::new(SystemChance::new())).await.unwrap();
+    let (other, its_store) = (by_the_databases_clock(&database, &vonage).await, Arc::new(store));
+    let node = over(Arc::clone(&its_store), &vonage).await;
+    // Until the other one counts as a witness.
+    clock.sleep_until(clock.now().plus(Duration::from_secs(8))).await;
+    let Raising::Created(alert) = other.raise(new_alert(&tony_then_anna(6)), None).await.unwrap() else {
+        panic!("no key, no repetition")
+    };
+    let tony = sent(&vonage, &clock, alert.id(), 1, Duration::from_secs(10)).await;
+    paused.stood_millis.store(3_600_000, Ordering::Relaxed);
+    let anna = sent(&vonage, &clock, alert.id(), 2, window * 4).await;
+    let waited = anna.saturating_sub(tony);
+    assert!(waited + Duration::from_millis(250) >= window, "Anna is called after {waited:?}, early");
+    assert!(waited <= window + Duration::from_secs(2) + BUSY, "Anna is called after {waited:?}, late");
+    let shift: i64 = client.query_one("SELECT shift_millis FROM callout.time", &[]).await.unwrap().get(0);
+    assert_eq!(shift, 0, "the database's clock is left alone");
+    let apart = node.now().as_millis().abs_diff(other.now().as_millis());
+    assert!(apart < 1_000, "the node that stood still is {apart} ms from the other one");
+    for node in [node, other] {
         node.stop().await;
     }
 }
