@@ -163,7 +163,8 @@ impl Clock for SimClock {
         let clock = &self.gate.world.clock;
         clock.sleep_until(clock.now().plus(wait)).await;
         while self.now() < moment {
-            clock.sleep_until(clock.now().plus(std::time::Duration::from_millis(1))).await;
+            let left = moment.since(self.now()).max(std::time::Duration::from_millis(1));
+            clock.sleep_until(clock.now().plus(left)).await;
         }
         self.gate.pass_idly().await;
     }
