@@ -43,6 +43,7 @@ impl Engine {
         {
             return Ok(Received::Ineffective.into());
         }
+        let message = &self.by_our_clock(message);
         let meaning = meaning_of(message);
         let Some(meant) = self.meant(message, &meaning).await? else {
             tracing::info!(channel = message.channel.name(), "a message came in that answers no alert");
@@ -55,6 +56,14 @@ impl Engine {
         let reply = Reply { id: message.id.clone(), channel: message.channel, intent: meaning.intent };
         let event = Event::Replied { attempt: meant.attempt, reply };
         Ok(Routed::from(&self.apply(meant.id, &event, once.as_ref()).await?))
+    }
+
+    /// The message as written by our clock. Where our wall clock was stepped, it was right before that or it is right
+    /// now, and nobody here knows which; so the later moment counts. Taken for too early, an answer would be one to no
+    /// message of ours, answered 200 and without effect.
+    fn by_our_clock(&self, message: &InboundMessage) -> InboundMessage {
+        let at = message.at.map(|written| written.max(self.0.clock.of_wall(written)));
+        InboundMessage { at, ..message.clone() }
     }
 
     /// The first that fits: a code, the quoted message, the newest alert that messaged this address.

@@ -6,7 +6,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 
 use crate::clock::system_now;
-use crate::incoming::Incoming;
 use crate::vonage::{SignatureError, signature, webhook};
 
 use super::App;
@@ -49,16 +48,13 @@ async fn receive(
         return Err(Problem::unsupported_media_type());
     }
     verify(&app, &headers, &bytes)?;
-    let mut incoming = match webhook::read(&bytes) {
+    let incoming = match webhook::read(&bytes) {
         Ok(incoming) => incoming,
         Err(error) => {
             app.engine().metrics().webhook("unreadable", "refused");
             return Err(Problem::not_json(error.to_string()));
         }
     };
-    if let Incoming::Message(message) = &mut incoming {
-        message.at = message.at.map(|written| app.engine().clock().of_wall(written));
-    }
     app.engine().receive(&incoming).await?;
     Ok(StatusCode::OK)
 }

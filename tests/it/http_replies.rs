@@ -71,6 +71,23 @@ async fn an_answer_counts_though_the_wall_clock_was_set_back_since_the_start() {
 }
 
 #[tokio::test]
+async fn an_answer_counts_though_somebody_set_the_wall_clock_wrong() {
+    for ahead in [true, false] {
+        let callout = Callout::start().await;
+        let alert = callout.raise_any().await;
+        let by = Duration::from_hours(1);
+        if ahead {
+            callout.clock.wall_set_ahead(by);
+        } else {
+            callout.clock.wall_set_back(by);
+        }
+        // Vonage's own clock is right.
+        callout.hears(&with(v1("messenger", TONYS_PSID, "ok"), "timestamp", json!("2026-03-01T02:16:05Z"))).await;
+        assert_eq!(callout.status_of(&alert).await, "acknowledged", "set ahead: {ahead}");
+    }
+}
+
+#[tokio::test]
 async fn a_picture_without_words_is_an_answer_too() {
     let callout = Callout::start().await;
     let alert = callout.raise_any().await;

@@ -27,6 +27,11 @@ impl HandClock {
         self.wall_behind.store(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
+    /// Somebody sets the wall clock ahead; this one goes on.
+    pub(crate) fn wall_set_ahead(&self, by: Duration) {
+        self.wall_behind.store(-i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
     /// Moves on to this moment, if it is not past already.
     pub(crate) fn reach(&self, moment: Timestamp) {
         self.now.send_modify(|now| *now = moment.max(*now));

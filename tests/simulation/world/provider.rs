@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callout::clock::Clock;
-use callout::engine::{self, Engine};
+use callout::engine;
 use callout::escalation::{Backend, Failure, ReportStatus, TroubleOutcome};
 use callout::id::ProviderId;
 use callout::incoming::{InboundMessage, Incoming, MessageStatus};
@@ -216,17 +216,14 @@ impl World {
                 Some(_) if is_old => Some(200),
                 Some(engine) if self.bug == Some(Bug::AnsweredBeforeCommit) => {
                     // Whatever comes of it.
-                    let _outcome =
-                        self.within(WEBHOOK_ANSWER_MAX, engine.receive(&by_our_clock(incoming, &engine))).await;
+                    let _outcome = self.within(WEBHOOK_ANSWER_MAX, engine.receive(incoming)).await;
                     Some(200)
                 }
-                Some(engine) => {
-                    match self.within(WEBHOOK_ANSWER_MAX, engine.receive(&by_our_clock(incoming, &engine))).await {
-                        Some(Ok(_)) => Some(200),
-                        Some(Err(engine::Error::Stopped)) | None => None,
-                        Some(Err(_)) => Some(503),
-                    }
-                }
+                Some(engine) => match self.within(WEBHOOK_ANSWER_MAX, engine.receive(incoming)).await {
+                    Some(Ok(_)) => Some(200),
+                    Some(Err(engine::Error::Stopped)) | None => None,
+                    Some(Err(_)) => Some(503),
+                },
                 None => None,
             };
             let answered_at = answer.map(|_| moment(self.clock.now()));
@@ -255,15 +252,6 @@ impl World {
             wait = (wait * 2).min(WEBHOOK_AGAIN_MAX);
         }
     }
-}
-
-/// As the door for webhooks hands it on.
-fn by_our_clock(incoming: &Incoming, engine: &Engine) -> Incoming {
-    let mut incoming = incoming.clone();
-    if let Incoming::Message(message) = &mut incoming {
-        message.at = message.at.map(|written| engine.clock().of_wall(written));
-    }
-    incoming
 }
 
 fn trouble(cause: TroubleCause, outcome: TroubleOutcome, retry_after: Option<Duration>) -> SendTrouble {
