@@ -23,15 +23,18 @@ const REDRAW_EVERY: Duration = Duration::from_secs(1);
 /// Prints the timeline as it grows, until the alert is no longer escalating. As JSON: the alert on the first line,
 /// then one line for each entry. A restart of callout in between is lived through.
 pub(super) async fn follow(service: &Service, alert: &Value, as_json: bool) -> Result<u8, Failed> {
+    follow_by(&SteadyClock::system(), service, alert, as_json).await
+}
+
+async fn follow_by(clock: &SteadyClock, service: &Service, alert: &Value, as_json: bool) -> Result<u8, Failed> {
     let id = alert.get("id").and_then(Value::as_str).unwrap_or_default();
-    let clock = SteadyClock::system();
     let mut screen = Screen { as_json, can_redraw: !as_json && can_redraw(), has_bar: false, n_shown: 0 };
     if screen.print(&if as_json { format!("{alert}\n") } else { show::headline(alert) }) == Printed::Closed {
         return Ok(DONE);
     }
     let mut lost_at = None;
     loop {
-        let lost = match watch(service, id, &clock, &mut screen, &mut lost_at).await {
+        let lost = match watch(service, id, clock, &mut screen, &mut lost_at).await {
             Ok(code) => return Ok(code),
             Err(Interrupted::ForGood) => return Err(Failed),
             Err(Interrupted::ForNow(lost)) => lost,
@@ -191,9 +194,10 @@ mod tests {
     async fn whoever_follows_looks_for_a_callout_that_is_away_for_ten_minutes_and_no_longer() {
         // Nobody listens on port 1.
         let service = Service::at("http://127.0.0.1:1", "0123456789abcdef").ok().unwrap();
-        let clock = SteadyClock::system();
+        let clock = SteadyClock::faster(Timestamp::EPOCH, 1);
         let began_at = clock.now();
-        let followed = follow(&service, &json!({ "id": "01928f3e-0000-7000-8000-000000000000" }), true).await;
+        let followed =
+            follow_by(&clock, &service, &json!({ "id": "01928f3e-0000-7000-8000-000000000000" }), true).await;
         assert!(followed.is_err());
         let away = clock.now().since(began_at);
         assert!(away >= AWAY_MAX && away < AWAY_MAX * 2, "{away:?}");
