@@ -338,6 +338,11 @@ async fn whenever_the_power_fails_all_that_was_answered_is_there() {
     for _ in 0..CUTS_OF_THE_PROGRAM {
         let cut = dice.pick(&full);
         cut.write(&home.database());
+        if cut.promises.is_empty() {
+            // It is first said that there is a database when the database is whole. The record does not hold that file, and
+            // the one that stands there is from the end of the run.
+            std::fs::remove_file(format!("{}-owner", home.database().display())).unwrap();
+        }
         let mut server = home.start(None).await.unwrap();
         for promise in &cut.promises {
             let Promise::Alert(id) = promise else { continue };
