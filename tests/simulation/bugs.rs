@@ -26,7 +26,6 @@ pub(crate) enum Bug {
     LateReadsAreDropped,
     SignaturesAreNotChecked,
     AccountIsTakenForRate,
-    PoisonSpreads,
 }
 
 /// Each bug with a few words and the promises that may be found broken by it.
@@ -53,5 +52,4 @@ pub(crate) const BUGS: &[(Bug, &str, &[&str])] = &[
     (Bug::LateReadsAreDropped, "late reads that are dropped", &["P9"]),
     (Bug::SignaturesAreNotChecked, "signatures that are not checked", &["P13"]),
     (Bug::AccountIsTakenForRate, "a refused account that is taken for a busy one", &["P17"]),
-    (Bug::PoisonSpreads, "one damaged alert that hides those behind it from a start", &["P4", "P7", "P11"]),
 ];

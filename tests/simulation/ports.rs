@@ -338,11 +338,6 @@ impl Store for SimStore {
         self.before("armed", false).await?;
         let mut armed = self.gate.world.kept.armed(after, limit).await?;
         self.after("armed", false).await?;
-        if self.bug() == Some(Bug::PoisonSpreads)
-            && let Some(damaged) = armed.iter().position(|armed| self.gate.world.is_poisoned(armed.id))
-        {
-            armed.truncate(damaged);
-        }
         match self.bug() {
             Some(Bug::ArmedForgets) if !armed.is_empty() => {
                 let last = armed.pop();
