@@ -1,4 +1,5 @@
-//! Where callbacks may go: to the world outside, and to what the configuration allows by name.
+//! Which addresses are whose: where callbacks may go (the world outside, and what the configuration allows by name), and
+//! which are on this machine.
 //!
 //! callout stands inside of a network that strangers want to look into, and a URL in a configuration may come
 //! from them, or its name may begin to mean something else after it was looked at. So what counts is the
@@ -8,6 +9,16 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
+
+/// Whether a URL leads to this machine, where no proxy that leads out of it is in between.
+pub fn is_on_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback() || address == Ipv4Addr::UNSPECIFIED,
+        Some(Host::Ipv6(address)) => IpAddr::from(address).to_canonical().is_loopback(),
+        None => false,
+    }
+}
 
 /// What may be connected to although it is not the world outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

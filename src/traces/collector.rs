@@ -15,10 +15,11 @@ use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanProcessor};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
-use url::{Host, Url};
+use url::Url;
 
 use crate::chain::Chain;
 use crate::clock::system_now;
+use crate::target::is_on_this_machine;
 use crate::timestamp::Timestamp;
 
 /// How often it is said that the collector is not reached.
@@ -91,17 +92,8 @@ fn http_client(endpoint: &str, timeout: Duration) -> Result<reqwest::Client, Htt
         .redirect(reqwest::redirect::Policy::none())
         .referer(false);
     // A collector on this machine is never behind the proxy that leads out of it.
-    let builder = if is_loopback(&Url::parse(endpoint)?) { builder.no_proxy() } else { builder };
+    let builder = if is_on_this_machine(&Url::parse(endpoint)?) { builder.no_proxy() } else { builder };
     Ok(builder.build()?)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// Posts to the collector, and says when it is not reached.

@@ -6,7 +6,6 @@
 //! while sends are under way; each send uses the settings it began with.
 
 use std::error::Error as _;
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,12 +13,13 @@ use async_trait::async_trait;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 use serde_json::Value;
-use url::{Host, Url};
+use url::Url;
 
 use crate::contact::Channel;
 use crate::escalation::{Backend, Failure, TroubleOutcome};
 use crate::id::ProviderId;
 use crate::sender::{Answer, Notice, Outbound, SendTrouble, Sender, TroubleCause};
+use crate::target::is_on_this_machine;
 use crate::timestamp::Timestamp;
 
 use super::answer::{self, BODY_BYTES_MAX, Received};
@@ -240,17 +240,8 @@ fn http_client(base: &Url, limits: TimeLimits) -> Result<reqwest::Client, reqwes
         .retry(reqwest::retry::never())
         .referer(false);
     // A stand-in Vonage on this machine is never behind the proxy that leads to the real one.
-    let builder = if is_loopback(base) { builder.no_proxy() } else { builder };
+    let builder = if is_on_this_machine(base) { builder.no_proxy() } else { builder };
     builder.build()
-}
-
-fn is_loopback(base: &Url) -> bool {
-    match base.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback() || address == Ipv4Addr::UNSPECIFIED,
-        Some(Host::Ipv6(address)) => IpAddr::from(address).to_canonical().is_loopback(),
-        None => false,
-    }
 }
 
 fn json(body: &impl Serialize) -> Result<Vec<u8>, NotAnswered> {

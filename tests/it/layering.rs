@@ -33,13 +33,13 @@ const TABLE: [Row; 30] = [
     Row { module: "chance", may_use: &[] },
     Row { module: "link", may_use: &["id"] },
     Row { module: "metrics", may_use: &[] },
-    Row { module: "traces", may_use: &["timestamp", "id", "hash", "chain", "clock"] },
+    Row { module: "target", may_use: &[] },
+    Row { module: "traces", may_use: &["timestamp", "id", "hash", "chain", "clock", "target"] },
     Row { module: "alarm", may_use: &["timestamp", "id", "metrics"] },
     Row { module: "sender", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "incoming", may_use: &["timestamp", "id", "contact", "escalation"] },
     Row { module: "integrations", may_use: &["timestamp", "hash", "escalation"] },
     Row { module: "callback", may_use: &["timestamp", "id", "contact", "hash", "escalation"] },
-    Row { module: "target", may_use: &[] },
     Row {
         module: "store",
         may_use: &[
@@ -62,7 +62,18 @@ const TABLE: [Row; 30] = [
     },
     Row {
         module: "vonage",
-        may_use: &["timestamp", "id", "contact", "hash", "wording", "escalation", "sender", "incoming", "clock"],
+        may_use: &[
+            "timestamp",
+            "id",
+            "contact",
+            "hash",
+            "wording",
+            "escalation",
+            "sender",
+            "incoming",
+            "clock",
+            "target",
+        ],
     },
     Row {
         module: "engine",
