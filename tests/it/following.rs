@@ -1,48 +1,19 @@
 //! Whoever raises an alert at a terminal and stays to watch it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::harness::{FakeVonage, KEY, Mood, PATIENCE};
+use crate::harness::{FakeVonage, KEY, Lines, Mood, PATIENCE};
 use crate::process::{Process, config, write};
 
 /// A command that goes on until the alert does not, and what it prints.
 struct Follower {
     child: Child,
-    printed: UnboundedReceiver<String>,
-    complained: UnboundedReceiver<String>,
-}
-
-fn lines_of(stream: impl Read + Send + 'static) -> UnboundedReceiver<String> {
-    let (lines, told) = unbounded_channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines() {
-            // The test may be over.
-            let _told = lines.send(line.unwrap());
-        }
-    });
-    told
-}
-
-/// The next line with these words.
-async fn says(lines: &mut UnboundedReceiver<String>, words: &str) -> String {
-    let mut so_far = Vec::new();
-    let read = async {
-        while let Some(line) = lines.recv().await {
-            if line.contains(words) {
-                return Some(line);
-            }
-            so_far.push(line);
-        }
-        None
-    };
-    let line = tokio::time::timeout(PATIENCE, read).await;
-    let Ok(Some(line)) = line else { panic!("{words:?} was never printed, only:\n{}", so_far.join("\n")) };
-    line
+    printed: Lines,
+    complained: Lines,
 }
 
 impl Follower {
@@ -57,8 +28,8 @@ impl Follower {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let printed = lines_of(child.stdout.take().unwrap());
-        let complained = lines_of(child.stderr.take().unwrap());
+        let printed = Lines::of(child.stdout.take().unwrap());
+        let complained = Lines::of(child.stderr.take().unwrap());
         Self { child, printed, complained }
     }
 
@@ -66,7 +37,7 @@ impl Follower {
     async fn end(mut self) -> (Option<i32>, Vec<String>) {
         let mut rest = Vec::new();
         let read = async {
-            while let Some(line) = self.printed.recv().await {
+            while let Some(line) = self.printed.next().await {
                 rest.push(line);
             }
         };
@@ -91,14 +62,14 @@ async fn whoever_follows_sees_each_line_once_across_a_restart_and_ends_with_the_
     config["server"]["listen"] = process.address().into();
     write(folder.path(), &config);
     let mut follower = Follower::start(folder.path(), &["send", "Main server is down", "--follow"]);
-    let headline = says(&mut follower.printed, "Main server is down").await;
-    says(&mut follower.printed, "raised").await;
-    says(&mut follower.printed, "sent").await;
+    let headline = follower.printed.says("Main server is down").await;
+    follower.printed.says("raised").await;
+    follower.printed.says("sent").await;
     process.signal("KILL");
-    says(&mut follower.complained, "looking for it again").await;
+    follower.complained.says("looking for it again").await;
     drop(process);
     let process = Process::start(folder.path()).await;
-    says(&mut follower.complained, "answers again").await;
+    follower.complained.says("answers again").await;
     let code = headline.split_whitespace().next().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_callout"))
         .args(["ack", code, "--by", "Tony", "--json"])

@@ -1,6 +1,6 @@
 //! The real process: how it begins, is told to read its configuration again, and ends.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -9,11 +9,10 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-use crate::harness::{Answer, FakeVonage, KEY, Mood, PATIENCE};
+use crate::harness::{Answer, FakeVonage, KEY, Lines, Mood};
 
 /// How long a stop may take.
 const STOP_MAX: Duration = Duration::from_secs(20);
@@ -22,7 +21,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 pub(crate) struct Process {
     id: u32,
     address: String,
-    log: UnboundedReceiver<String>,
+    log: Lines,
     ended: oneshot::Receiver<ExitStatus>,
 }
 
@@ -55,14 +54,7 @@ impl Process {
 
     async fn start_as(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let (lines, log) = unbounded_channel();
-        let stderr = child.stderr.take().unwrap();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines() {
-                // The test may be over.
-                let _told = lines.send(line.unwrap());
-            }
-        });
+        let log = Lines::of(child.stderr.take().unwrap());
         let id = child.id();
         let mut process = Self { id, address: String::new(), log, ended: ending(child) };
         let line = process.says("callout listens on http://").await;
@@ -73,19 +65,7 @@ impl Process {
 
     /// The next line of the log that holds these words.
     async fn says(&mut self, words: &str) -> String {
-        let mut so_far = Vec::new();
-        let read = async {
-            while let Some(line) = self.log.recv().await {
-                if line.contains(words) {
-                    return Some(line);
-                }
-                so_far.push(line);
-            }
-            None
-        };
-        let line = tokio::time::timeout(PATIENCE, read).await;
-        let Ok(Some(line)) = line else { panic!("{words:?} was never said, only:\n{}", so_far.join("\n")) };
-        line
+        self.log.says(words).await
     }
 
     /// Where it listens.
@@ -350,7 +330,7 @@ async fn the_log_holds_nothing_private() {
     process.signal("TERM");
     assert_eq!(process.exit_code().await, Some(0));
     let mut log = String::new();
-    while let Some(line) = process.log.recv().await {
+    while let Some(line) = process.log.next().await {
         log.push_str(&line);
     }
     assert!(log.contains(alert["id"].as_str().unwrap()), "the log tells of the alert: {log}");

@@ -7,6 +7,7 @@
 mod answer;
 mod clock;
 mod left_out;
+mod lines;
 mod tool;
 mod vonage;
 
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 pub(crate) use answer::Answer;
 pub(crate) use clock::HandClock;
 pub(crate) use left_out::leave_out;
+pub(crate) use lines::Lines;
 pub(crate) use tool::{python, tool};
 pub(crate) use vonage::{FakeVonage, Mood, Sent, client_ref};
 
