@@ -138,10 +138,11 @@ impl Engine {
         let left = page.iter().filter(|armed| !rounds.woken.contains_key(&armed.id));
         let left: Vec<&Armed> = left.filter(|armed| !self.0.turns.is_waiting(armed.id)).collect();
         rounds.woken.extend(left.iter().map(|armed| (armed.id, now)));
-        self.0.timers.arm_all(left.into_iter().map(|armed| {
+        let wakes = left.into_iter().map(|armed| {
             let why = if armed.sending { WakeWhy::SenderLost } else { WakeWhy::ItsTime };
             (now, Wake { id: armed.id, why })
-        }));
+        });
+        self.0.timers.arm_all(wakes.collect());
     }
 
     /// Whether a send that was begun is certainly not being done any more.

@@ -17,6 +17,9 @@ use crate::timestamp::Timestamp;
 /// How late a wake-up may be before this counts as being behind.
 const OVERDUE_AFTER: Duration = Duration::from_secs(1);
 
+/// New entries are few beside those that are there where they are less than one in so many.
+const FEW_IN: usize = 16;
+
 /// Whom to wake, and what to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wake {
@@ -69,10 +72,16 @@ impl Timers {
         }
     }
 
-    pub(super) fn arm_all(&self, new: impl IntoIterator<Item = (Timestamp, Wake)>) {
-        // Made as a whole, which takes less time and room than entry by entry.
-        let mut new: Entries = new.into_iter().collect();
-        self.lock().append(&mut new);
+    pub(super) fn arm_all(&self, new: Vec<(Timestamp, Wake)>) {
+        let mut entries = self.lock();
+        if new.len() < entries.len() / FEW_IN {
+            // To put the two together would be to go through all that are armed already, a million perhaps.
+            entries.extend(new);
+        } else {
+            // Made as a whole, which takes less time and room than entry by entry.
+            entries.append(&mut new.into_iter().collect());
+        }
+        drop(entries);
         self.earlier.notify_one();
     }
 
@@ -121,5 +130,29 @@ impl Timers {
             due.extend(entries.pop_first());
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SteadyClock;
+
+    fn wake(number: i64) -> (Timestamp, Wake) {
+        let id = AlertId::from_bits(u128::try_from(number).unwrap());
+        (Timestamp::from_millis(number), Wake::at_its_time(id))
+    }
+
+    #[tokio::test]
+    async fn many_or_few_that_are_armed_at_once_come_in_the_order_of_their_moments() {
+        let timers = Timers::default();
+        timers.arm_all((1..=100).rev().map(|number| wake(number * 2)).collect());
+        timers.arm_all(vec![wake(7), wake(301)]);
+        timers.disarm(wake(4).0, wake(4).1);
+        assert_eq!(timers.n_armed(), 101);
+        let clock = SteadyClock::system();
+        let due = timers.due(&clock, 5).await;
+        assert_eq!(due, [2, 6, 7, 8, 10].map(wake));
+        assert_eq!(timers.due(&clock, 1_000).await.last(), Some(&wake(301)));
     }
 }

@@ -38,15 +38,14 @@ impl Engine {
         }
         let now = shared.clock.now();
         let mut after = None;
-        let mut n_armed = 0_usize;
+        let mut wakes = Vec::new();
         loop {
             let page = shared.store.armed(after, TAKE_UP_PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
-            n_armed += page.len();
             let looking = stream::iter(&page);
             looking.for_each_concurrent(LEARNING_MAX, |armed| self.learn_of_failing(armed, now)).await;
-            shared.timers.arm_all(page.iter().map(|armed| {
+            wakes.extend(page.iter().map(|armed| {
                 if armed.sending {
                     (now, Wake { id: armed.id, why: WakeWhy::SenderLost })
                 } else {
@@ -54,6 +53,9 @@ impl Engine {
                 }
             }));
         }
+        let n_armed = wakes.len();
+        // At once: with every page, all that were armed before would be gone through again.
+        shared.timers.arm_all(wakes);
         // Whatever has a wake-up is escalating, and nothing else has one.
         self.0.metrics.escalating(i64::try_from(n_armed).unwrap_or(i64::MAX));
         if n_armed > 0 {
@@ -191,7 +193,7 @@ impl Engine {
         if !held.is_empty() {
             let now = self.now();
             let wakes = held.into_iter().map(|id| (now, Wake { id, why: WakeWhy::OutageOver }));
-            self.0.timers.arm_all(wakes);
+            self.0.timers.arm_all(wakes.collect());
         }
     }
 
