@@ -42,6 +42,8 @@ impl Engine {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let end = self.0.end.clone();
+        // As above: a request's work holds much, and would be moved several times before it is begun.
+        let work = Box::pin(work);
         let task = self.0.tracker.spawn(async move { end.run_until_cancelled_owned(work).await });
         match task.await {
             Ok(Some(outcome)) => outcome,
