@@ -15,7 +15,7 @@ use super::fault::{Reach, Refusal, reach_of_failed_sync};
 use super::writer::Shared;
 
 /// After how many deeds the log is moved; about 5 pages of 4 KiB each.
-const DEEDS_BETWEEN: usize = 256;
+const DEEDS_BETWEEN: usize = 1_024;
 /// How long the log may grow, in pages of 4 KiB, before the writer stops to start it anew.
 const WAL_PAGES_MAX: i32 = 16_384;
 
