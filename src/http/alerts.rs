@@ -44,7 +44,7 @@ pub(super) async fn raise(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    Body(bytes): Body<ALERT_BODY_MAX>,
+    Body(bytes, _held): Body<ALERT_BODY_MAX>,
 ) -> Result<Response, Problem> {
     let request = idempotency(&caller, &headers, "POST /alerts", &bytes)?;
     let settings = app.settings();
@@ -167,7 +167,7 @@ pub(super) async fn acknowledge(
     Extension(caller): Extension<Caller>,
     AlertPath(id): AlertPath,
     headers: HeaderMap,
-    Body(bytes): Body<ALERT_BODY_MAX>,
+    Body(bytes, _held): Body<ALERT_BODY_MAX>,
 ) -> Result<Response, Problem> {
     let wish = wish(&caller, &headers, &bytes, Takes::By)?;
     Ok(shown(&*app.engine().acknowledge(id, &wish.by, Via::Api, None).await?))
@@ -185,7 +185,7 @@ pub(super) async fn resolve(
     Extension(caller): Extension<Caller>,
     AlertPath(id): AlertPath,
     headers: HeaderMap,
-    Body(bytes): Body<ALERT_BODY_MAX>,
+    Body(bytes, _held): Body<ALERT_BODY_MAX>,
 ) -> Result<Response, Problem> {
     let wish = wish(&caller, &headers, &bytes, Takes::By)?;
     Ok(shown(&*app.engine().resolve(id, &wish.by).await?))
@@ -205,7 +205,7 @@ pub(super) async fn escalate(
     Extension(caller): Extension<Caller>,
     AlertPath(id): AlertPath,
     headers: HeaderMap,
-    Body(bytes): Body<ALERT_BODY_MAX>,
+    Body(bytes, _held): Body<ALERT_BODY_MAX>,
 ) -> Result<Response, Problem> {
     let request = idempotency(&caller, &headers, &format!("POST /alerts/{id}/escalate"), &bytes)?;
     let wish = wish(&caller, &headers, &bytes, Takes::ByAndAttempt)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::id::{AlertId, ShortCode};
 
 use super::App;
+use super::body::{self, Held, Whose};
 use super::problem::{FieldError, Problem};
 
 /// The largest body of `POST /alerts` and of the calls on an alert, in bytes.
@@ -22,27 +23,29 @@ pub const ALERT_BODY_MAX: usize = 256 * 1024;
 /// The largest body of a webhook, in bytes.
 pub const WEBHOOK_BODY_MAX: usize = 64 * 1024;
 
-/// A body of `LIMIT` bytes at most.
+/// The body of a caller who has shown a key, of `LIMIT` bytes at most, and what it holds of the budget.
 #[derive(Debug)]
-pub(super) struct Body<const LIMIT: usize>(pub(super) Bytes);
+pub(super) struct Body<const LIMIT: usize>(pub(super) Bytes, pub(super) Held);
 
-impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Body<LIMIT> {
+impl<const LIMIT: usize> FromRequest<App> for Body<LIMIT> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Bytes::from_request(request, state).await {
-            Ok(bytes) if bytes.len() > LIMIT => Err(Problem::too_large(LIMIT)),
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(BytesRejection::FailedToBufferBody(rejection)) => {
-                // The router's limit is set to the largest of all; beyond it the body is not read at all.
-                if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-                    Err(Problem::too_large(LIMIT))
-                } else {
-                    Err(Problem::bad_request("The body did not arrive whole."))
-                }
-            }
-            Err(_) => Err(Problem::bad_request("The body could not be read.")),
-        }
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let (bytes, held) = body::read(app, Whose::Callers, request.into_body(), LIMIT).await?;
+        Ok(Self(bytes, held))
+    }
+}
+
+/// The body of a webhook, and what it holds of the budget.
+#[derive(Debug)]
+pub(super) struct WebhookBody(pub(super) Bytes, pub(super) Held);
+
+impl FromRequest<App> for WebhookBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let (bytes, held) = body::read(app, Whose::Webhooks, request.into_body(), WEBHOOK_BODY_MAX).await?;
+        Ok(Self(bytes, held))
     }
 }
 

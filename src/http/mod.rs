@@ -4,6 +4,7 @@ mod ack;
 mod alerts;
 mod auth;
 mod backup;
+mod body;
 mod connection;
 mod dashboard;
 mod deliveries;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -51,6 +52,7 @@ pub use alerts::{BY_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX};
 pub use auth::{
     ALL_FAILURES_BURST, ALL_FAILURES_PER_SECOND, FAILED_ADDRESSES_MAX, FAILURES_BURST, FAILURES_PER_SECOND, Keys,
 };
+pub use body::{BODY_FREE_BYTES, CALLERS_BODIES_MAX, STRANGERS_BODIES_MAX, WEBHOOKS_BODIES_MAX};
 pub use dashboard::{
     FORM_BYTES_MAX, LIVE_EVERY, LIVE_LIFETIME, LIVE_LOOK_AGAIN, LIVE_STREAMS_MAX, SESSION_BYTES_MAX, SESSION_LIFETIME,
 };
@@ -60,6 +62,7 @@ pub use listen::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADER_TIMEOUT, Limits, REQUES
 pub use new_alert::{DEDUP_KEY_CHARS_MAX, LINK_CHARS_MAX, MESSAGE_CHARS_MAX, SOURCE_CHARS_MAX};
 
 use auth::Failures;
+use body::Budgets;
 use dashboard::SessionKey;
 use problem::Problem;
 
@@ -76,6 +79,7 @@ struct Shared {
     stop: CancellationToken,
     session_key: OnceCell<SessionKey>,
     streams: Arc<Semaphore>,
+    budgets: Budgets,
 }
 
 /// What the configuration says about the front door; replaced as a whole when it is read again.
@@ -110,6 +114,7 @@ impl App {
             stop,
             session_key: OnceCell::new(),
             streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
+            budgets: Budgets::new(),
         }))
     }
 
@@ -124,6 +129,10 @@ impl App {
 
     fn settings(&self) -> Arc<Settings> {
         self.0.settings.load_full()
+    }
+
+    fn budgets(&self) -> &Budgets {
+        &self.0.budgets
     }
 
     fn callbacks(&self) -> &Callbacks {
@@ -193,7 +202,6 @@ fn router(app: App, limits: Limits) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_key))
-        .layer(DefaultBodyLimit::max(ALERT_BODY_MAX.max(WEBHOOK_BODY_MAX)))
         .layer(middleware::from_fn_with_state(limits, within_time))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::map_response(guard));

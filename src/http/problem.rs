@@ -31,7 +31,7 @@ struct Said {
     title: &'static str,
     detail: String,
     errors: Vec<FieldError>,
-    header: Option<(header::HeaderName, &'static str)>,
+    headers: Vec<(header::HeaderName, &'static str)>,
 }
 
 /// What is wrong with one field.
@@ -71,11 +71,11 @@ pub(super) struct Body<'a> {
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Said { status, kind, title, detail: detail.into(), errors: Vec::new(), header: None }))
+        Self(Box::new(Said { status, kind, title, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }))
     }
 
     fn with_header(mut self, name: header::HeaderName, value: &'static str) -> Self {
-        self.0.header = Some((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -193,6 +193,13 @@ impl Problem {
         problem.with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
     }
 
+    /// There is no memory left for another large body.
+    pub(super) fn crowded() -> Self {
+        let problem = Self::unavailable("Too much is being sent at once; nothing of this was kept.");
+        // The rest of the body is not read, so that the connection cannot be used again.
+        problem.with_header(header::CONNECTION, "close")
+    }
+
     /// callout failed.
     pub(super) fn internal() -> Self {
         let detail = "callout failed; its log says more. Nothing that was accepted is lost.";
@@ -272,7 +279,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.0.status, [(header::CONTENT_TYPE, CONTENT_TYPE)], self.body()).into_response();
-        if let Some((name, value)) = self.0.header {
+        for (name, value) in self.0.headers {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response

@@ -9,7 +9,7 @@ use crate::clock::system_now;
 use crate::vonage::{SignatureError, signature, webhook};
 
 use super::App;
-use super::extract::{Body, WEBHOOK_BODY_MAX, claims_json};
+use super::extract::{WebhookBody, claims_json};
 use super::openapi::schemas;
 use super::problem::Problem;
 
@@ -18,11 +18,7 @@ use super::problem::Problem;
 /// Takes any of Vonage's bodies. 200 once its effect is durable: what is answered 200 is never sent again.
 #[utoipa::path(post, path = "/webhooks/status", tag = "vonage", security((), ("signature" = [])), request_body = schemas::Webhook,
     responses((status = 200, description = "It is kept"), (status = 401, description = "")))]
-pub(super) async fn status(
-    app: State<App>,
-    headers: HeaderMap,
-    body: Body<WEBHOOK_BODY_MAX>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn status(app: State<App>, headers: HeaderMap, body: WebhookBody) -> Result<StatusCode, Problem> {
     receive(app, headers, body).await
 }
 
@@ -31,18 +27,14 @@ pub(super) async fn status(
 /// Takes any of Vonage's bodies. 200 once its effect is durable: what is answered 200 is never sent again.
 #[utoipa::path(post, path = "/webhooks/inbound", tag = "vonage", security((), ("signature" = [])), request_body = schemas::Webhook,
     responses((status = 200, description = "It is kept"), (status = 401, description = "")))]
-pub(super) async fn inbound(
-    app: State<App>,
-    headers: HeaderMap,
-    body: Body<WEBHOOK_BODY_MAX>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn inbound(app: State<App>, headers: HeaderMap, body: WebhookBody) -> Result<StatusCode, Problem> {
     receive(app, headers, body).await
 }
 
 async fn receive(
     State(app): State<App>,
     headers: HeaderMap,
-    Body(bytes): Body<WEBHOOK_BODY_MAX>,
+    WebhookBody(bytes, _held): WebhookBody,
 ) -> Result<StatusCode, Problem> {
     if !claims_json(&headers) {
         return Err(Problem::unsupported_media_type());

@@ -96,6 +96,7 @@ pub struct Metrics {
     forgotten: Counter<u64, AtomicU64>,
     callbacks: Family<Labels, Counter>,
     integrations: Family<Vec<(&'static str, String)>, Counter>,
+    bodies_refused: Family<Labels, Counter>,
     quarantined: Gauge,
     audit_found: Counter<u64, AtomicU64>,
     disk_free: Gauge,
@@ -153,6 +154,9 @@ impl Metrics {
         let integrations = Family::<Vec<(&'static str, String)>, Counter>::default();
         let help = "Requests of other tools by integration and outcome";
         registry.register("integration_requests", help, integrations.clone());
+        let bodies_refused = Family::<Labels, Counter>::default();
+        let help = "Requests that were refused because too much was being sent at once";
+        registry.register("bodies_refused", help, bodies_refused.clone());
         let quarantined = Gauge::default();
         registry.register("alerts_quarantined", "Alerts that callout cannot work on", quarantined.clone());
         let audit_found = Counter::default();
@@ -168,6 +172,9 @@ impl Metrics {
             drop(alerts.get_or_create(&vec![("change", change)]));
         }
         drop(webhooks.get_or_create(&vec![("kind", "forged"), ("outcome", "refused")]));
+        for whose in ["callers", "webhooks", "strangers"] {
+            drop(bodies_refused.get_or_create(&vec![("of", whose)]));
+        }
         Self {
             registry: Mutex::new(whole),
             escalating,
@@ -189,6 +196,7 @@ impl Metrics {
             forgotten,
             callbacks,
             integrations,
+            bodies_refused,
             quarantined,
             audit_found,
             disk_free,
@@ -297,6 +305,11 @@ impl Metrics {
     pub fn integration(&self, name: &str, outcome: &'static str) {
         let labels = vec![("integration", name.to_owned()), ("outcome", outcome.to_owned())];
         self.integrations.get_or_create(&labels).inc();
+    }
+
+    /// A request was refused because the bodies of whoever sent it had all the memory that they may have.
+    pub fn body_refused(&self, whose: &'static str) {
+        self.bodies_refused.get_or_create(&vec![("of", whose)]).inc();
     }
 
     /// The figures that are read off rather than counted.

@@ -30,6 +30,7 @@ mod following;
 mod fuzz;
 mod harness;
 mod http_alerts;
+mod http_bodies;
 mod http_connections;
 mod http_errors;
 mod http_events;

@@ -56,7 +56,7 @@ pub(super) async fn raise(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    Body(bytes): Body<FORM_BYTES_MAX>,
+    Body(bytes, _held): Body<FORM_BYTES_MAX>,
 ) -> Response {
     let raised = async {
         let new = new_alert(&app, &form(&headers, &bytes)?)?;
@@ -88,7 +88,7 @@ pub(super) async fn act(
     Extension(caller): Extension<Caller>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
-    Body(bytes): Body<FORM_BYTES_MAX>,
+    Body(bytes, _held): Body<FORM_BYTES_MAX>,
 ) -> Response {
     let done = async {
         let unknown = || Problem::not_found("There is no such button, or no alert has this id.");

@@ -8,7 +8,7 @@ use maud::html;
 use crate::http::App;
 use crate::http::alerts::BY_CHARS_MAX;
 use crate::http::auth::Origin;
-use crate::http::extract::Body;
+use crate::http::body::{self, Whose};
 use crate::http::problem::Problem;
 
 use super::frame::{self, Page};
@@ -42,10 +42,9 @@ pub(super) async fn show(State(app): State<App>, uri: Uri) -> Response {
 pub(super) async fn enter(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (headers, extensions) = (parts.headers, parts.extensions);
-    let bytes = axum::body::to_bytes(body, FORM_BYTES_MAX).await;
-    let form = match bytes {
-        Ok(bytes) => form(&headers, &bytes),
-        Err(_) => Err(Problem::too_large(FORM_BYTES_MAX)),
+    let form = match body::read(&app, Whose::Strangers, body, FORM_BYTES_MAX).await {
+        Ok((bytes, _held)) => form(&headers, &bytes),
+        Err(problem) => Err(problem),
     };
     match form {
         Ok(form) => entered(&app, &headers, &extensions, &form).await,
@@ -81,7 +80,11 @@ async fn entered(app: &App, headers: &HeaderMap, extensions: &Extensions, form: 
     }
 }
 
-pub(super) async fn leave(State(app): State<App>, headers: HeaderMap, _: Body<FORM_BYTES_MAX>) -> Response {
+pub(super) async fn leave(State(app): State<App>, headers: HeaderMap, request: Request) -> Response {
+    // Read to its end, so that the connection can go on.
+    if let Err(problem) = body::read(&app, Whose::Strangers, request.into_body(), FORM_BYTES_MAX).await {
+        return frame::problem(None, &problem);
+    }
     if !same_site::is_from_us(&headers, app.settings().public_url.as_deref()) {
         return frame::problem(None, &Problem::from_another_page());
     }

@@ -16,7 +16,7 @@ use crate::integrations::Kind;
 
 use super::super::App;
 use super::take::{Deed, Tally};
-use super::{opened_by, presented, refused, whole};
+use super::{of_a_stranger, opened_by, presented, refused, whole};
 use crate::http::openapi::tools;
 use crate::http::problem::Problem;
 
@@ -38,14 +38,14 @@ pub(super) async fn receive(State(app): State<App>, request: Request) -> Respons
     let mut keys = presented(&parts);
     if !keys.is_empty() {
         let Some(integration) = opened_by(&app, Kind::Goalert, &keys) else { return unknown(&app, &parts) };
-        return match whole(&parts, body).await {
-            Ok(bytes) => taken(&app, &parts, &integration, &bytes).await,
-            Err(problem) => super::counted(&app, &integration, "refused", problem),
+        return match whole(&app, &integration, body).await {
+            Ok((bytes, _held)) => taken(&app, &parts, &integration, &bytes).await,
+            Err(answer) => *answer,
         };
     }
     // The token may stand in the form.
-    let bytes = match whole(&parts, body).await {
-        Ok(bytes) => bytes,
+    let (bytes, _held) = match of_a_stranger(&app, body).await {
+        Ok(whole) => whole,
         Err(problem) => return problem.into_response(),
     };
     let fields = url::form_urlencoded::parse(&bytes);

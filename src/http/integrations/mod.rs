@@ -10,7 +10,7 @@ mod pagerduty;
 mod take;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -26,7 +26,8 @@ use crate::integrations::{Form, Kind, Posted, SealError, Unreadable};
 
 use super::App;
 use super::auth::Origin;
-use super::extract::{Body, InPath};
+use super::body::{self, Held, Whose};
+use super::extract::InPath;
 use super::openapi::tools;
 use super::problem::{Body as ProblemBody, Problem};
 
@@ -52,7 +53,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(opsgenie::change))
         .routes(routes!(opsgenie::show_request))
         .routes(routes!(goalert::receive))
-        .layer(DefaultBodyLimit::max(INTEGRATION_BODY_MAX))
 }
 
 /// An integration's own address
@@ -105,8 +105,8 @@ async fn receive_named(app: &App, name: &str, key: Option<String>, request: Requ
     let kind = integration.form.kind();
     // Whoever speaks PagerDuty's language has the key in the body.
     if kind == Kind::Pagerduty && keys.is_empty() {
-        return match whole(&parts, body).await {
-            Ok(bytes) => pagerduty::enqueued(app, &parts, &bytes, Some(&integration)).await,
+        return match of_a_stranger(app, body).await {
+            Ok((bytes, _held)) => pagerduty::enqueued(app, &parts, &bytes, Some(&integration)).await,
             Err(problem) => problem.into_response(),
         };
     }
@@ -116,9 +116,9 @@ async fn receive_named(app: &App, name: &str, key: Option<String>, request: Requ
     if parts.method == Method::PUT && kind != Kind::Grafana {
         return Problem::method_not_allowed().into_response();
     }
-    let bytes = match whole(&parts, body).await {
-        Ok(bytes) => bytes,
-        Err(problem) => return counted(app, &integration, "refused", problem),
+    let (bytes, _held) = match whole(app, &integration, body).await {
+        Ok(whole) => whole,
+        Err(answer) => return *answer,
     };
     let answer = take(app, &integration, &parts, &bytes).await;
     match (kind, answer) {
@@ -199,11 +199,17 @@ fn unsealed(app: &App, integration: &Integration, parts: &Parts, error: SealErro
     Problem::bad_signature("The signature does not fit this integration's secret or the body.")
 }
 
-/// The whole body.
-async fn whole(parts: &Parts, body: Stream) -> Result<Bytes, Problem> {
-    let request = Request::from_parts(parts.clone(), body);
-    let Body(bytes) = Body::<INTEGRATION_BODY_MAX>::from_request(request, &()).await?;
-    Ok(bytes)
+/// The whole body of a tool that has shown its integration's key, and what it holds of the budget.
+async fn whole(app: &App, integration: &Integration, body: Stream) -> Result<(Bytes, Held), Box<Response>> {
+    body::read(app, Whose::Callers, body, INTEGRATION_BODY_MAX).await.map_err(|problem| {
+        let is_crowded = problem.status() == StatusCode::SERVICE_UNAVAILABLE;
+        Box::new(counted(app, integration, if is_crowded { "unavailable" } else { "refused" }, problem))
+    })
+}
+
+/// The whole body where the key stands in it.
+async fn of_a_stranger(app: &App, body: Stream) -> Result<(Bytes, Held), Problem> {
+    body::read(app, Whose::Strangers, body, INTEGRATION_BODY_MAX).await
 }
 
 /// Every key that came with a request's head: as bearer token, as password, as Opsgenie's key, or in the query.

@@ -39,9 +39,9 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Response
         Ok(integration) => integration,
         Err(problem) => return problem.into_response(),
     };
-    let bytes = match whole(&parts, body).await {
-        Ok(bytes) => bytes,
-        Err(problem) => return super::counted(&app, &integration, "refused", problem),
+    let (bytes, _held) = match whole(&app, &integration, body).await {
+        Ok(whole) => whole,
+        Err(answer) => return *answer,
     };
     match super::take(&app, &integration, &parts, &bytes).await {
         Ok(tally) => accepted(&app, &tally),
@@ -80,8 +80,8 @@ pub(super) async fn change(
         Err(problem) => return problem.into_response(),
     };
     // Read to its end, so that the connection can go on; who did it is this integration here.
-    if let Err(problem) = whole(&parts, body).await {
-        return super::counted(&app, &integration, "refused", problem);
+    if let Err(answer) = whole(&app, &integration, body).await {
+        return *answer;
     }
     let act = match verb.as_str() {
         "acknowledge" => Some(Act::Acknowledge),

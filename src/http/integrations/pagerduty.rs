@@ -14,7 +14,7 @@ use crate::integrations::{Kind, Unreadable, pagerduty};
 
 use super::super::App;
 use super::take::Tally;
-use super::{Refusal, fits, opened_by, refused, whole};
+use super::{Refusal, fits, of_a_stranger, opened_by, refused};
 use crate::http::openapi::tools;
 use crate::http::problem::{Body as ProblemBody, Problem};
 
@@ -44,8 +44,8 @@ pub(super) async fn enqueue_first_version(State(app): State<App>, request: Reque
 
 async fn enqueue_any(app: &App, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    match whole(&parts, body).await {
-        Ok(bytes) => enqueued(app, &parts, &bytes, None).await,
+    match of_a_stranger(app, body).await {
+        Ok((bytes, _held)) => enqueued(app, &parts, &bytes, None).await,
         Err(problem) => problem.into_response(),
     }
 }
@@ -67,8 +67,8 @@ pub(super) async fn enqueued(app: &App, parts: &Parts, bytes: &Bytes, only: Opti
         (status = 401, description = "The key is no integration's", body = tools::PagerdutyRefusal)))]
 pub(super) async fn enqueue_change(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let bytes = match whole(&parts, body).await {
-        Ok(bytes) => bytes,
+    let (bytes, _held) = match of_a_stranger(&app, body).await {
+        Ok(whole) => whole,
         Err(problem) => return problem.into_response(),
     };
     let (integration, body) = match sender(&app, &parts, &bytes, None) {
