@@ -9,6 +9,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::place::Place;
 use super::problem::refusal;
 
 /// How long a connection that is being closed goes on taking in what still comes.
@@ -27,6 +29,7 @@ const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
+    place: Arc<Place>,
     unread_max: Duration,
     unread: Option<Pin<Box<Sleep>>>,
     refusal: Option<Refusal>,
@@ -47,8 +50,8 @@ struct Lingering {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, unread_max: Duration) -> Self {
-        Self { stream, unread_max, unread: None, refusal: None, lingering: None }
+    pub(super) fn new(stream: TcpStream, place: Arc<Place>, unread_max: Duration) -> Self {
+        Self { stream, place, unread_max, unread: None, refusal: None, lingering: None }
     }
 
     /// A write that makes no progress for too long is an error, and ends the connection.
@@ -57,6 +60,7 @@ impl Connection {
             self.unread = None;
             return written;
         }
+        self.place.unread();
         let unread_max = self.unread_max;
         let unread = self.unread.get_or_insert_with(|| timer(unread_max));
         match unread.as_mut().poll(context) {
@@ -97,7 +101,12 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let n_before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > n_before {
+            self.place.heard();
+        }
+        read
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! axum's own server never closes a silent connection, and a server that also speaks HTTP/2 waits
 //! without limit for the first bytes; so this one speaks HTTP/1 only, by hyper, on connections of its
-//! own ([`Connection`]). A connection is accepted when there is room for it; until then it waits in the
-//! operating system's queue and costs nothing here. When few are left, each is closed after its answer, so
-//! that callers who come again and again on connections of their own do not keep out all others, Vonage among
-//! them.
+//! own ([`Connection`]). There is room for so many; when few places are left, each connection is closed after its
+//! answer, and when all are taken, one that has kept callout waiting is closed for the next that comes
+//! ([`Places`]). So neither callers who come again and again nor those who say nothing keep out all others, Vonage
+//! among them. What has no place yet waits in the operating system's queue and costs nothing here.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
@@ -21,12 +22,14 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::App;
 use super::connection::Connection;
+use super::place::{Heard, Places};
 
 /// How much a caller may ask of the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +40,10 @@ pub struct Limits {
     pub request: Duration,
     /// How long a caller may read nothing of an answer while more of it waits to be sent.
     pub unread: Duration,
-    /// The most connections at one moment; further ones wait until one is closed.
+    /// The most connections at one moment.
     pub connections: usize,
+    /// How long a connection may keep callout waiting before it may have to make room for a new one.
+    pub spared: Duration,
     /// How long open connections may go on after a stop was asked for.
     pub drain: Duration,
 }
@@ -50,8 +55,11 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a caller may read nothing of an answer.
 pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most connections at one moment; further ones wait until one is closed.
+/// The most connections at one moment. When there are so many, one that is idle or slow is closed for a new one.
 pub const CONNECTIONS_MAX: usize = 4_096;
+/// A connection that has been idle, or has not brought its request to an end, for less is left alone even when all
+/// places are taken.
+pub const SPARED: Duration = Duration::from_millis(500);
 /// How long open connections may go on after a stop was asked for. Together with the engine's own
 /// [`DRAIN_MAX`](crate::engine::DRAIN_MAX) it stays below the 20 seconds that a stop may take.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -63,6 +71,7 @@ impl Limits {
         request: REQUEST_TIMEOUT,
         unread: UNREAD_TIMEOUT,
         connections: CONNECTIONS_MAX,
+        spared: SPARED,
         drain: DRAIN,
     };
 }
@@ -89,29 +98,26 @@ impl Limits {
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// How long to wait before the next connection is accepted when the operating system had no room for one.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// How long a connection that was asked to make room is waited for before the next one is asked.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-/// Serves until `stop` is cancelled, then lets requests that have begun come to their end.
-pub(super) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    stop: CancellationToken,
-) -> io::Result<()> {
+/// Serves until the app is told to stop, then lets requests that have begun come to their end.
+pub(super) async fn serve(listener: TcpListener, app: &App, router: Router, limits: Limits) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(limits.connections));
+    let stop = app.stop();
+    let mut door = Door::new(app.clone(), limits);
     let connections = TaskTracker::new();
     let end = CancellationToken::new();
-    loop {
+    for number in 0.. {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = door.accept(&listener) => accepted,
         };
         match accepted {
             Ok(accepted) => {
-                let crowd = Crowd { room: Arc::clone(&room), few: limits.connections / CROWDED_BELOW_ONE_IN };
-                let served = serve_connection(accepted, router.clone(), limits, crowd, stop.clone());
+                let served = serve_connection(accepted, number, router.clone(), Arc::clone(&door.hall), stop.clone());
                 let end = end.clone();
                 connections.spawn(async move {
                     tokio::select! {
@@ -145,56 +151,120 @@ struct Accepted {
     permit: OwnedSemaphorePermit,
 }
 
-/// How many others there are.
-#[derive(Clone)]
-struct Crowd {
+/// What all connections share.
+struct Hall {
+    app: App,
+    limits: Limits,
     room: Arc<Semaphore>,
-    few: usize,
+    places: Places,
 }
 
-impl Crowd {
+impl Hall {
+    /// Connections are closed after each answer while fewer places are left than this.
+    const fn few(&self) -> usize {
+        self.limits.connections / CROWDED_BELOW_ONE_IN
+    }
+
     /// Has a connection end with this answer while there are too many of them.
     fn thin_out<B>(&self, answer: &mut Response<B>) {
-        if self.room.available_permits() < self.few {
+        if self.room.available_permits() < self.few() {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
 }
 
-async fn accept(listener: &tokio::net::TcpListener, room: &Arc<Semaphore>) -> io::Result<Accepted> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    // Answers are small and each one is awaited; holding them back would only add to the wait.
-    stream.set_nodelay(true)?;
-    Ok(Accepted { stream, peer, permit })
+/// Lets connections in, one after the other.
+struct Door {
+    hall: Arc<Hall>,
+    /// Whether it was told that all places are taken, and few are free still.
+    is_full: bool,
 }
 
-async fn serve_connection(accepted: Accepted, router: Router, limits: Limits, crowd: Crowd, stop: CancellationToken) {
+impl Door {
+    fn new(app: App, limits: Limits) -> Self {
+        let room = Arc::new(Semaphore::new(limits.connections));
+        Self { hall: Arc::new(Hall { app, limits, room, places: Places::new() }), is_full: false }
+    }
+
+    async fn accept(&mut self, listener: &tokio::net::TcpListener) -> io::Result<Accepted> {
+        let (stream, peer) = listener.accept().await?;
+        // Answers are small and each one is awaited; holding them back would only add to the wait.
+        stream.set_nodelay(true)?;
+        let permit = match Arc::clone(&self.hall.room).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(TryAcquireError::NoPermits) => self.make_room().await?,
+            Err(error @ TryAcquireError::Closed) => return Err(io::Error::other(error)),
+        };
+        if self.is_full && self.hall.room.available_permits() > self.hall.few() {
+            self.is_full = false;
+            tracing::info!("there is room for new connections again");
+        }
+        Ok(Accepted { stream, peer, permit })
+    }
+
+    /// Waits for a place, and has those who keep callout waiting make one.
+    async fn make_room(&mut self) -> io::Result<OwnedSemaphorePermit> {
+        if !self.is_full {
+            self.is_full = true;
+            tracing::warn!(
+                n_open = self.hall.limits.connections,
+                "all connections are taken; those that are idle or slow are closed for new ones"
+            );
+        }
+        loop {
+            self.hall.places.ask_one_to_go(self.hall.limits.spared);
+            let place = Arc::clone(&self.hall.room).acquire_owned();
+            if let Ok(permit) = tokio::time::timeout(ASK_AGAIN_AFTER, place).await {
+                return permit.map_err(io::Error::other);
+            }
+        }
+    }
+}
+
+async fn serve_connection(accepted: Accepted, number: u64, router: Router, hall: Arc<Hall>, stop: CancellationToken) {
     let Accepted { stream, peer, permit } = accepted;
-    let service = router.map_request(move |mut request: Request<Incoming>| {
+    let place = hall.places.open(number);
+    let asked = Arc::clone(&place);
+    let service = router.map_request(move |request: Request<Incoming>| {
+        let mut request = request.map(|body| Heard::new(body, &asked));
         request.extensions_mut().insert(ConnectInfo(peer));
         request
     });
-    let service = service.map_response(move |mut answer| {
+    let (answered, crowd) = (Arc::clone(&place), Arc::clone(&hall));
+    let service = service.map_response(move |mut answer: Response<Body>| {
         crowd.thin_out(&mut answer);
+        // A stream goes on until callout has said all of it.
+        if answer.body().size_hint().exact().is_some() {
+            answered.idle();
+        }
         answer
     });
+    let stream = Connection::new(stream, Arc::clone(&place), hall.limits.unread);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
+        .header_read_timeout(hall.limits.head)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Connection::new(stream, limits.unread)), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut is_stopping = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled(), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            ended = &mut connection => break ended,
+            // What has come in meanwhile was read just now.
+            () = place.asked_to_go() => if place.has_kept_us_waiting(hall.limits.spared) {
+                hall.app.engine().metrics().connection_displaced();
+                break Ok(());
+            },
         }
-        ended = &mut connection => ended,
     };
     if let Err(error) = ended {
         tracing::debug!(error = %error, "a connection broke off");
     }
+    hall.places.closed(number);
     drop(permit);
 }

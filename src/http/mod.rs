@@ -16,6 +16,7 @@ mod listen;
 mod new_alert;
 mod openapi;
 mod pace;
+mod place;
 mod problem;
 mod standalone;
 mod traced;
@@ -58,7 +59,7 @@ pub use dashboard::{
 };
 pub use extract::{ALERT_BODY_MAX, WEBHOOK_BODY_MAX};
 pub use integrations::{COMMITS_AT_ONCE_MAX, INTEGRATION_BODY_MAX, LATE_REPEAT_MAX, dedup_key};
-pub use listen::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADER_TIMEOUT, Limits, REQUEST_TIMEOUT, UNREAD_TIMEOUT};
+pub use listen::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADER_TIMEOUT, Limits, REQUEST_TIMEOUT, SPARED, UNREAD_TIMEOUT};
 pub use new_alert::{DEDUP_KEY_CHARS_MAX, LINK_CHARS_MAX, MESSAGE_CHARS_MAX, SOURCE_CHARS_MAX};
 
 use auth::Failures;
@@ -164,7 +165,7 @@ pub const BACKUP_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Serves until the app is told to stop, then lets what was begun come to its end.
 pub async fn serve(listener: TcpListener, app: &App, limits: Limits) -> io::Result<()> {
-    listen::serve(listener, router(app.clone(), limits), limits, app.stop()).await
+    listen::serve(listener, app, router(app.clone(), limits), limits).await
 }
 
 /// Every path. What stands here is what `/openapi.json` describes: each handler says above itself what it takes

@@ -97,6 +97,7 @@ pub struct Metrics {
     callbacks: Family<Labels, Counter>,
     integrations: Family<Vec<(&'static str, String)>, Counter>,
     bodies_refused: Family<Labels, Counter>,
+    displaced: Counter<u64, AtomicU64>,
     quarantined: Gauge,
     audit_found: Counter<u64, AtomicU64>,
     disk_free: Gauge,
@@ -157,6 +158,9 @@ impl Metrics {
         let bodies_refused = Family::<Labels, Counter>::default();
         let help = "Requests that were refused because too much was being sent at once";
         registry.register("bodies_refused", help, bodies_refused.clone());
+        let displaced = Counter::default();
+        let help = "Idle or slow connections that were closed for new ones because all were taken";
+        registry.register("connections_displaced", help, displaced.clone());
         let quarantined = Gauge::default();
         registry.register("alerts_quarantined", "Alerts that callout cannot work on", quarantined.clone());
         let audit_found = Counter::default();
@@ -197,6 +201,7 @@ impl Metrics {
             callbacks,
             integrations,
             bodies_refused,
+            displaced,
             quarantined,
             audit_found,
             disk_free,
@@ -305,6 +310,11 @@ impl Metrics {
     pub fn integration(&self, name: &str, outcome: &'static str) {
         let labels = vec![("integration", name.to_owned()), ("outcome", outcome.to_owned())];
         self.integrations.get_or_create(&labels).inc();
+    }
+
+    /// A connection that kept callout waiting was closed for a new one.
+    pub fn connection_displaced(&self) {
+        self.displaced.inc();
     }
 
     /// A request was refused because the bodies of whoever sent it had all the memory that they may have.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::engine_frail::{Call, Frail};
 use crate::harness::{Answer, Callout, KEY, PATIENCE, Setup, path_of};
 
 /// Limits that a test can wait for.
@@ -15,6 +16,17 @@ const SHORT: Limits = Limits {
     request: Duration::from_millis(300),
     unread: Duration::from_millis(300),
     connections: 2,
+    spared: Duration::from_millis(300),
+    drain: Duration::from_secs(2),
+};
+
+/// Three connections, all the time that anybody could want, and no mercy for who has to make room.
+const TAKEN: Limits = Limits {
+    head: Duration::from_hours(1),
+    request: Duration::from_hours(1),
+    unread: Duration::from_hours(1),
+    connections: 3,
+    spared: Duration::ZERO,
     drain: Duration::from_secs(2),
 };
 
@@ -27,12 +39,29 @@ impl Callout {
         TcpStream::connect(self.address()).await.unwrap()
     }
 
+    /// A connection that has had an answer and may ask again.
+    async fn answered(&self) -> TcpStream {
+        let mut stream = self.connect().await;
+        stream.write_all(b"HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let head = head_of_answer(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 200 OK") && !head.contains("connection: close"), "{head}");
+        stream
+    }
+
     /// What comes back to these bytes until the connection is closed.
     async fn says_to(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes).await.unwrap();
         until_closed(&mut stream).await
     }
+}
+
+async fn head_of_answer(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
 }
 
 async fn until_closed(stream: &mut TcpStream) -> String {
@@ -160,6 +189,73 @@ async fn connections_over_the_limit_wait_and_get_their_turn() {
 }
 
 #[tokio::test]
+async fn when_all_connections_are_taken_the_longest_idle_one_makes_room() {
+    let callout = with_limits(TAKEN).await;
+    let body = json!({ "message": "x" }).to_string();
+    let mut slow = callout.connect().await;
+    let head = format!(
+        "POST /alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
+         expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(head_of_answer(&mut slow).await, "HTTP/1.1 100 Continue\r\n\r\n");
+    let mut silent = callout.connect().await;
+    let mut idle = callout.answered().await;
+
+    let _one = callout.answered().await;
+    assert_eq!(until_closed(&mut silent).await, "", "it was silent before the other was idle");
+    let _two = callout.answered().await;
+    assert_eq!(until_closed(&mut idle).await, "");
+    let metrics = Answer::of(callout.stranger(reqwest::Method::GET, "/metrics")).await;
+    assert!(metrics.text().contains("callout_connections_displaced_total 3\n"), "two, and one for this question");
+
+    slow.write_all(body.as_bytes()).await.unwrap();
+    let answer = head_of_answer(&mut slow).await;
+    assert!(answer.starts_with("HTTP/1.1 201 Created"), "what was begun is left alone while others are idle: {answer}");
+}
+
+#[tokio::test]
+async fn a_caller_who_dribbles_makes_room_too() {
+    let callout = with_limits(Limits { connections: 1, spared: Duration::from_millis(50), ..TAKEN }).await;
+    let mut dribbling = callout.connect().await;
+    dribbling.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: ").await.unwrap();
+    let mut beat = tokio::time::interval(Duration::from_millis(5));
+    let dribble = async {
+        while dribbling.write_all(b"x").await.is_ok() {
+            beat.tick().await;
+        }
+    };
+    let ((), answer) = tokio::join!(dribble, callout.get("/alerts"));
+    answer.is(200);
+}
+
+#[tokio::test]
+async fn no_connection_is_closed_while_callout_works_on_its_request() {
+    let store = Frail::new();
+    store.stop_at(Call::Insert);
+    let limits = Limits { connections: 1, request: Duration::from_millis(300), ..TAKEN };
+    let callout = Setup { limits, ..Setup::in_store(&store) }.start().await;
+    let mut working = callout.connect().await;
+    let body = json!({ "message": "x" }).to_string();
+    let request = format!(
+        "POST /alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    working.write_all(request.as_bytes()).await.unwrap();
+    let begun = async {
+        while store.n_struck() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, begun).await.expect("callout works on it");
+    let (answer, next) = tokio::join!(until_closed(&mut working), callout.get("/alerts"));
+    assert_eq!(problem_of(&answer, 503)["type"], "/problems/timeout", "it is told what has become of it");
+    next.is(200);
+}
+
+#[tokio::test]
 async fn while_few_connections_are_left_each_ends_with_its_answer() {
     let callout = with_limits(Limits { connections: 8, head: PATIENCE, request: PATIENCE, ..SHORT }).await;
     let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -167,11 +263,7 @@ async fn while_few_connections_are_left_each_ends_with_its_answer() {
     let mut kept = callout.connect().await;
     for _ in 0..2 {
         kept.write_all(b"HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(kept.read_u8().await.unwrap());
-        }
-        let head = String::from_utf8(head).unwrap();
+        let head = head_of_answer(&mut kept).await;
         assert!(head.starts_with("HTTP/1.1 200 OK") && !head.contains("connection: close"), "{head}");
     }
     let _more = callout.connect().await;
