@@ -39,6 +39,13 @@ pub(super) async fn run(arguments: &MigrateArguments) -> u8 {
             for (table, n_rows) in &moved.rows {
                 text.push_str(&format!("  {n_rows:>9} {table}\n"));
             }
+            if let Some(ahead) = moved.ahead_millis {
+                text.push_str(&format!(
+                    "the old database's time was {} ms {} the new one's: what waits was set right and keeps the time it has left\n",
+                    ahead.unsigned_abs(),
+                    if ahead > 0 { "ahead of" } else { "behind" },
+                ));
+            }
             text.push_str(&match &moved.kept_as {
                 Some(name) => format!("the old database is kept as {}\n", name.display()),
                 None => format!("rename {path} now, so that it is not served by accident\n"),

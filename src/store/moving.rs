@@ -3,9 +3,17 @@
 //! Rows are copied as they are: records keep their bytes, versions and deadlines. It is one transaction, in
 //! which everything is counted before it can be seen; whatever goes wrong before its end leaves both stores
 //! as they were.
+//!
+//! Only where the file goes by another time than the database do rows change on their way. A file keeps the
+//! timeline on which its deadlines were set, however the machine's wall clock was stepped since ([`Timeline`]); a
+//! database goes by its server's clock. So the moments of whatever still waits are translated, that it keep
+//! the time that it has left.
+//!
+//! [`Timeline`]: crate::clock::Timeline
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -19,7 +27,37 @@ pub(super) struct Table {
     pub(super) write: &'static str,
     pub(super) n_columns: usize,
     pub(super) proof: Proof,
+    pub(super) moments: Moments,
 }
+
+/// Which moments of a row count for what is still to come, by the columns that they stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moments {
+    /// None.
+    None,
+    /// Those in these columns, where no column says that the row is over.
+    Columns {
+        /// Each has a moment, or nothing.
+        moments: &'static [usize],
+        /// It says "1" when nothing is to come any more.
+        over: Option<usize>,
+    },
+    /// All of a record of what was posted, where the alert still waits for a moment.
+    Raised {
+        /// The record.
+        record: usize,
+    },
+    /// All of a record of a state, where the alert still waits for a moment.
+    State {
+        /// When it is to be woken, if it is.
+        wake_at: usize,
+        /// The record.
+        record: usize,
+    },
+}
+
+/// Clocks that differ by less are taken for the same: then records keep their bytes.
+const SAME_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How a row of a file is told from one that was damaged after it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +86,7 @@ pub(super) const TABLES: [Table; 9] = [
                 FROM unnest($1::text[], $2::text[]) AS t (a, b) ON CONFLICT (hash) DO UPDATE SET record = excluded.record",
         n_columns: 2,
         proof: Proof::Hash(1),
+        moments: Moments::None,
     },
     Table {
         name: "alerts",
@@ -59,6 +98,7 @@ pub(super) const TABLES: [Table; 9] = [
                 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS t (a, b, c, d, e)",
         n_columns: 5,
         proof: Proof::Seal(4),
+        moments: Moments::Raised { record: 4 },
     },
     Table {
         name: "states",
@@ -77,6 +117,7 @@ pub(super) const TABLES: [Table; 9] = [
                             $8::text[], $9::text[], $10::text[], $11::text[]) AS t (a, b, c, d, e, f, g, h, i, j, k)",
         n_columns: 11,
         proof: Proof::Seal(9),
+        moments: Moments::State { wake_at: 4, record: 9 },
     },
     Table {
         name: "messages",
@@ -85,6 +126,7 @@ pub(super) const TABLES: [Table; 9] = [
                 FROM unnest($1::text[], $2::text[], $3::text[]) AS t (a, b, c)",
         n_columns: 3,
         proof: Proof::None,
+        moments: Moments::None,
     },
     Table {
         name: "reached",
@@ -93,6 +135,7 @@ pub(super) const TABLES: [Table; 9] = [
                 FROM unnest($1::text[], $2::text[], $3::text[]) AS t (a, b, c)",
         n_columns: 3,
         proof: Proof::None,
+        moments: Moments::None,
     },
     Table {
         name: "claims",
@@ -103,6 +146,7 @@ pub(super) const TABLES: [Table; 9] = [
                 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) AS t (a, b, c, d, e, f)",
         n_columns: 6,
         proof: Proof::Seal(5),
+        moments: Moments::Columns { moments: &[4], over: None },
     },
     Table {
         name: "parked",
@@ -111,6 +155,7 @@ pub(super) const TABLES: [Table; 9] = [
                 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS t (a, b, c, place) ORDER BY place",
         n_columns: 3,
         proof: Proof::Seal(2),
+        moments: Moments::Columns { moments: &[1], over: None },
     },
     Table {
         name: "deliveries",
@@ -122,6 +167,7 @@ pub(super) const TABLES: [Table; 9] = [
                             $8::text[], $9::text[], $10::text[]) WITH ORDINALITY AS t (a, b, c, d, e, f, g, h, i, j, place) ORDER BY place",
         n_columns: 10,
         proof: Proof::None,
+        moments: Moments::Columns { moments: &[4, 7], over: Some(8) },
     },
     Table {
         name: "secrets",
@@ -130,12 +176,15 @@ pub(super) const TABLES: [Table; 9] = [
                 FROM unnest($1::text[], $2::text[]) AS t (a, b) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         n_columns: 2,
         proof: Proof::None,
+        moments: Moments::None,
     },
 ];
 
 /// What was moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
+    /// By how many milliseconds the file's time was ahead of the database's, where that made a difference.
+    pub ahead_millis: Option<i64>,
     /// How many rows of each table, in the order in which they were written.
     pub rows: Vec<(&'static str, u64)>,
     /// The new name of the file, so that it is not served by accident; none where it could not be renamed.
@@ -208,8 +257,11 @@ pub async fn move_to_postgres(
     chance: Arc<dyn Chance>,
 ) -> Result<Moved, MoveError> {
     let source = sqlite::Source::open(from)?;
-    let store = PostgresStore::open(to, clock, chance).await?;
-    let (rows, reading) = source.read();
+    let stepped = source.ahead_of(&*clock)?;
+    let store = PostgresStore::open(to, Arc::clone(&clock), chance).await?;
+    let ahead = clock.now().as_millis().saturating_add(stepped).saturating_sub(store.clock().now().as_millis());
+    let ahead = (u128::from(ahead.unsigned_abs()) >= SAME_TIME_MAX.as_millis()).then_some(ahead);
+    let (rows, reading) = source.read(ahead.map_or(0, i64::saturating_neg));
     let moved = postgres::take_over(&store, rows).await;
     super::Store::close(&store).await;
     // What the file could not say counts before what was made of it.
@@ -219,5 +271,5 @@ pub async fn move_to_postgres(
     };
     let rows = moved?;
     let kept_as = source.put_away();
-    Ok(Moved { rows, kept_as })
+    Ok(Moved { ahead_millis: ahead, rows, kept_as })
 }

@@ -67,6 +67,86 @@ pub fn read_alert(raised: Arc<Raised>, record: &str) -> Result<Alert, Error> {
     }
 }
 
+/// The record of what was posted, so many milliseconds later: as a clock that is so far ahead would have had it.
+pub fn later_raised(record: &str, millis: i64) -> Result<String, Error> {
+    let RaisedIn { v: _, at, message, severity, policy, dedup_key, source, link, details } = read(record)?;
+    Ok(serde_json::to_string(&RaisedOut {
+        v: VERSION,
+        at: later(at, millis),
+        message: &message,
+        severity,
+        policy: policy.as_deref(),
+        dedup_key: dedup_key.as_deref(),
+        source: source.as_deref(),
+        link: link.as_deref(),
+        details: &details,
+    })?)
+}
+
+/// The record of an alert's state, with every moment in it so many milliseconds later.
+pub fn later_state(record: &str, millis: i64) -> Result<String, Error> {
+    let StateIn { v: _, status, round, mut attempts, mut acknowledged, repeats, updated_at, answered, mut timeline } =
+        read(record)?;
+    let status = match status {
+        Status::Escalating(progress) => Status::Escalating(match progress {
+            Progress::Ready { from, why } => Progress::Ready { from: later(from, millis), why },
+            Progress::Sending { until } => Progress::Sending { until: later(until, millis) },
+            Progress::Waiting { until } => Progress::Waiting { until: later(until, millis) },
+        }),
+        Status::Acknowledged | Status::Exhausted | Status::Resolved => status,
+    };
+    for attempt in &mut attempts {
+        move_attempt(attempt, millis);
+    }
+    if let Some(Acknowledgement { by: _, via: _, channel: _, at }) = &mut acknowledged {
+        *at = later(*at, millis);
+    }
+    for Entry { at, happening: _, attempt: _, channel: _, by: _, detail: _ } in &mut timeline {
+        *at = later(*at, millis);
+    }
+    Ok(serde_json::to_string(&StateOut {
+        v: VERSION,
+        status,
+        round,
+        attempts: &attempts,
+        acknowledged: &acknowledged,
+        repeats,
+        updated_at: later(updated_at, millis),
+        answered: &answered,
+        timeline: &timeline,
+    })?)
+}
+
+/// Every moment of an attempt is named here, and one that is added does not compile until it is.
+fn move_attempt(attempt: &mut Attempt, millis: i64) {
+    let Attempt {
+        step: _,
+        round: _,
+        due_at,
+        tries: _,
+        failing_since,
+        failed_at,
+        unknown: _,
+        sent_at,
+        expires_at,
+        submitted_at,
+        delivered_at,
+        read_at,
+        ending: _,
+        failure: _,
+        provider_ids: _,
+        messages: _,
+    } = attempt;
+    *due_at = later(*due_at, millis);
+    for moment in [failing_since, failed_at, sent_at, expires_at, submitted_at, delivered_at, read_at] {
+        *moment = moment.map(|at| later(at, millis));
+    }
+}
+
+const fn later(moment: Timestamp, millis: i64) -> Timestamp {
+    Timestamp::from_millis(moment.as_millis().saturating_add(millis))
+}
+
 #[derive(Serialize)]
 struct RaisedOut<'a> {
     v: u32,

@@ -20,7 +20,7 @@ mod incoming;
 mod plan;
 mod wording;
 
-pub use alert::{read_alert, read_raised, write_raised, write_state};
+pub use alert::{later_raised, later_state, read_alert, read_raised, write_raised, write_state};
 pub use incoming::{read_incoming, write_incoming};
 pub use plan::{PlanHash, StoredPlan, read_plan, write_plan};
 

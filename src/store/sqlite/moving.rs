@@ -1,18 +1,24 @@
 //! Reading everything out of a file that nobody else uses, to move it elsewhere.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::clock::Clock;
 use crate::hash::sha256;
-use crate::store::moving::{MoveError, Proof, ROWS_AT_A_TIME, Row, TABLES, Table};
+use crate::store::moving::{Moments, MoveError, Proof, ROWS_AT_A_TIME, Row, TABLES, Table};
+use crate::store::record;
 
 use super::OpenError;
 use super::opening::{self, Ownership};
 use super::sealed::{Damaged, unseal};
+use super::timeline;
 
+/// The alerts that wait for a moment.
+const WAITING: &str = "SELECT CAST(number AS TEXT) FROM states WHERE wake_at IS NOT NULL";
 /// How many groups of rows wait to be written.
 const WAITING_MAX: usize = 4;
 
@@ -44,20 +50,46 @@ impl Source {
         Ok(Self { path: path.to_owned(), connection, _ownership: ownership })
     }
 
+    /// How far the time that the file goes by is ahead of a clock of this machine, in milliseconds.
+    pub(in crate::store) fn ahead_of(&self, clock: &dyn Clock) -> Result<i64, MoveError> {
+        let Some(own) = clock.timeline() else { return Ok(0) };
+        let unreadable = |source| MoveError::Reading { path: self.path.clone(), table: "timeline", source };
+        let (kept, is_awaited) = timeline::kept(&self.connection).map_err(unreadable)?;
+        Ok(own.clone().or_kept(kept, is_awaited).ahead_of(&own))
+    }
+
     /// Reads all tables on a thread of its own. Ends early when nobody takes the rows any more.
-    pub(in crate::store) fn read(self) -> (mpsc::Receiver<Part>, JoinHandle<Result<Self, MoveError>>) {
+    /// What still waits has its moments so many milliseconds later.
+    pub(in crate::store) fn read(self, later: i64) -> (mpsc::Receiver<Part>, JoinHandle<Result<Self, MoveError>>) {
         let (parts, taken) = mpsc::channel(WAITING_MAX);
         let reading = tokio::task::spawn_blocking(move || {
+            let translation = self.translation(later)?;
             for table in &TABLES {
-                self.read_table(table, &parts)?;
+                self.read_table(table, &translation, &parts)?;
             }
             Ok(self)
         });
         (taken, reading)
     }
 
+    /// How the moments of this file become the database's.
+    fn translation(&self, later: i64) -> Result<Translation, MoveError> {
+        if later == 0 {
+            return Ok(Translation { later, waiting: HashSet::new() });
+        }
+        let unreadable = |source| MoveError::Reading { path: self.path.clone(), table: "states", source };
+        let mut statement = self.connection.prepare(WAITING).map_err(unreadable)?;
+        let waiting = statement.query_map([], |row| row.get(0)).map_err(unreadable)?;
+        Ok(Translation { later, waiting: waiting.collect::<rusqlite::Result<_>>().map_err(unreadable)? })
+    }
+
     /// Reads a table to its end. Whoever takes the rows and takes no more has said why.
-    fn read_table(&self, table: &'static Table, parts: &mpsc::Sender<Part>) -> Result<(), MoveError> {
+    fn read_table(
+        &self,
+        table: &'static Table,
+        translation: &Translation,
+        parts: &mpsc::Sender<Part>,
+    ) -> Result<(), MoveError> {
         let unreadable = |source| MoveError::Reading { path: self.path.clone(), table: table.name, source };
         let n_columns = table.n_columns + usize::from(matches!(table.proof, Proof::Seal(_)));
         let mut statement = self.connection.prepare(table.read).map_err(unreadable)?;
@@ -67,7 +99,8 @@ impl Source {
         while let Some(row) = found.next().map_err(unreadable)? {
             let columns = (0..n_columns).map(|column| row.get(column)).collect::<rusqlite::Result<Row>>();
             let mut columns = columns.map_err(unreadable)?;
-            if let Err(Damaged) = prove(table, &mut columns) {
+            let proved = prove(table, &mut columns);
+            if proved.and_then(|()| translation.translate(table, &mut columns)).is_err() {
                 let row = columns.swap_remove(0).unwrap_or_default().into();
                 return Err(MoveError::Damaged { path: self.path.clone(), table: table.name, row });
             }
@@ -97,6 +130,51 @@ impl Source {
             return None;
         }
         std::fs::rename(&self.path, &name).ok().map(|()| name)
+    }
+}
+
+/// How the moments of a file become those of a database that goes by another time.
+struct Translation {
+    /// In milliseconds.
+    later: i64,
+    /// The numbers of the alerts that wait for a moment.
+    waiting: HashSet<String>,
+}
+
+impl Translation {
+    /// Gives what still waits the moments at which it has as much time left. What is over keeps its history as it
+    /// was written: nobody knows by which time that was.
+    fn translate(&self, table: &Table, row: &mut Row) -> Result<(), Damaged> {
+        if self.later == 0 {
+            return Ok(());
+        }
+        let number = row.first().cloned().flatten().unwrap_or_default();
+        let mut records = |record: usize, later: fn(&str, i64) -> Result<String, record::Error>| {
+            let Some(Some(record)) = row.get_mut(record) else { return Err(Damaged) };
+            *record = later(record, self.later).map_err(|_unreadable| Damaged)?;
+            Ok(())
+        };
+        match table.moments {
+            Moments::Raised { record } if self.waiting.contains(&number) => records(record, record::later_raised),
+            Moments::State { wake_at, record } if self.waiting.contains(&number) => {
+                records(record, record::later_state)?;
+                self.moments(row, &[wake_at])
+            }
+            Moments::None | Moments::Raised { .. } | Moments::State { .. } => Ok(()),
+            Moments::Columns { moments, over } => {
+                let is_over = over.and_then(|over| row.get(over)?.as_deref()) == Some("1");
+                if is_over { Ok(()) } else { self.moments(row, moments) }
+            }
+        }
+    }
+
+    fn moments(&self, row: &mut Row, columns: &[usize]) -> Result<(), Damaged> {
+        for column in columns {
+            let Some(Some(moment)) = row.get_mut(*column) else { continue };
+            let millis: i64 = moment.parse().map_err(|_no_moment| Damaged)?;
+            *moment = millis.saturating_add(self.later).to_string();
+        }
+        Ok(())
     }
 }
 

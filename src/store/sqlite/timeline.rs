@@ -1,6 +1,6 @@
 //! Which timeline the moments in the file stand on.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::clock::Timeline;
 use crate::timestamp::Timestamp;
@@ -12,6 +12,14 @@ use super::writer::{Books, Deed};
 const IS_AWAITED: &str = "SELECT EXISTS (SELECT 1 FROM states WHERE wake_at IS NOT NULL) \
                           OR EXISTS (SELECT 1 FROM deliveries WHERE dead = 0)";
 
+/// The timeline that was kept, and whether anything waits for a moment on it.
+pub(super) fn kept(connection: &Connection) -> rusqlite::Result<(Option<Timeline>, bool)> {
+    let kept = connection.query_row("SELECT run, began_at FROM timeline", [], |row| {
+        Ok(Timeline { run: row.get(0)?, began_at: Timestamp::from_millis(row.get(1)?) })
+    });
+    Ok((kept.optional()?, connection.query_row(IS_AWAITED, [], |row| row.get(0))?))
+}
+
 /// Says on which timeline a process goes on, and keeps that.
 pub(super) struct GoOn {
     pub(super) own: Timeline,
@@ -21,11 +29,7 @@ impl Deed for GoOn {
     type Answer = Timeline;
 
     fn carry_out(&self, books: &mut Books<'_>) -> Result<Timeline, Fault> {
-        let kept = books.connection.query_row("SELECT run, began_at FROM timeline", [], |row| {
-            Ok(Timeline { run: row.get(0)?, began_at: Timestamp::from_millis(row.get(1)?) })
-        });
-        let kept = kept.optional()?;
-        let is_awaited = books.connection.query_row(IS_AWAITED, [], |row| row.get(0))?;
+        let (kept, is_awaited) = kept(books.connection)?;
         let next = self.own.clone().or_kept(kept.clone(), is_awaited);
         if kept.as_ref() != Some(&next) {
             let sql = "INSERT INTO timeline (id, run, began_at) VALUES (1, ?1, ?2) \

@@ -4,14 +4,17 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use callout::callback::{EndpointId, NewDelivery, Topic};
-use callout::escalation::Event;
+use callout::clock::{Clock, SteadyClock, Timeline};
+use callout::escalation::{Event, Raised, next_wake};
 use callout::id::AlertNumber;
-use callout::store::{Delivery, DeliveryPage, Insert, Outcome, Settled, SqliteStore, Store};
+use callout::store::{Delivery, DeliveryPage, Insert, Outcome, Settled, SqliteStore, Store, clock_of};
+use callout::timestamp::Timestamp;
 
 use super::server::Database;
 use super::store::open;
-use crate::alerts::{after, after_resolving, after_sending, alert, alert_with_key, at, provider_id};
+use crate::alerts::{after, after_resolving, after_sending, alert, alert_with_key, at, begin, provider_id, raised};
 use crate::stores::{claim, keep, replace, webhook};
 
 fn hook() -> EndpointId {
@@ -108,6 +111,76 @@ async fn everything_arrives_as_it_was() {
     assert!(store.next_number().await.unwrap() > AlertNumber(700));
     store.close().await;
     assert!(!path.exists() && directory.path().join("callout.db.moved").exists());
+}
+
+/// The clock of a process that goes on in a file whose time is so many milliseconds ahead of the wall clock.
+struct Stepped(SteadyClock, i64);
+
+#[async_trait]
+impl Clock for Stepped {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.now().as_millis() + self.1)
+    }
+
+    async fn sleep_until(&self, _moment: Timestamp) {
+        std::future::pending::<()>().await;
+    }
+
+    fn timeline(&self) -> Option<Timeline> {
+        let real = self.0.timeline()?;
+        Some(Timeline { began_at: Timestamp::from_millis(real.began_at.as_millis() + self.1), ..real })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_keeps_the_time_it_had_left_though_the_wall_clock_was_stepped() {
+    let hour = 3_600_000;
+    for ahead in [3 * hour, -3 * hour] {
+        let Some(database) = Database::new().await else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("callout.db");
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).unwrap());
+        let clock = clock_of(&*store, Arc::new(Stepped(SteadyClock::system(), ahead))).await.unwrap();
+        let now = clock.now();
+        let waiting = keep(&store, begin(Raised { at: now, ..raised(1) })).await;
+        let waiting = replace(&store, &waiting, after_sending(&waiting.alert, "m-1")).await;
+        let left = next_wake(&waiting.alert).unwrap().since(now);
+        let over = keep(&store, alert(2)).await;
+        let over = replace(&store, &over, after_resolving(&over.alert)).await;
+        keep_callbacks(&*store).await;
+        let told = callbacks(&*store).await;
+        store.close().await;
+        drop(store);
+
+        let (code, text) = migrate(&path, &database);
+        assert_eq!(code, 0, "{text}");
+        assert!(
+            text.contains(if ahead > 0 { " ms ahead of the new one's" } else { " ms behind the new one's" }),
+            "{text}"
+        );
+        let store = open(&database).await;
+        let found = store.get(waiting.alert.id()).await.unwrap().unwrap().alert;
+        let moved = |moment: Timestamp| Timestamp::from_millis(moment.as_millis() - ahead);
+        let is_about = |told: Timestamp, expected: Timestamp| {
+            let off = told.as_millis().abs_diff(expected.as_millis());
+            assert!(off < 2_000, "{told} is not {expected}, {ahead}");
+        };
+        let wake = next_wake(&found).unwrap();
+        is_about(wake, SteadyClock::system().now().plus(left));
+        assert_eq!(store.armed(None, 10).await.unwrap()[0].wake_at, wake, "it is woken at its deadline");
+        is_about(found.raised.at, moved(waiting.alert.raised.at));
+        is_about(found.attempts[0].expires_at.unwrap(), moved(waiting.alert.attempts[0].expires_at.unwrap()));
+        is_about(found.timeline[0].at, moved(waiting.alert.timeline[0].at));
+        assert_eq!(
+            store.get(over.alert.id()).await.unwrap().unwrap().alert,
+            over.alert,
+            "what is over stays as it was"
+        );
+        for (callback, told) in callbacks(&*store).await.iter().zip(told) {
+            is_about(callback.due_at, if told.is_dead { told.due_at } else { moved(told.due_at) });
+        }
+        store.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
