@@ -1,5 +1,6 @@
 //! `POST /alerts` in a closed loop: over so many connections, each waiting for its answer before the next.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -33,17 +34,17 @@ pub(crate) fn numbers_from(first: u64) -> Numbers {
     Arc::new(AtomicU64::new(first))
 }
 
-/// Posts alerts for as long as `goes_on` says so.
+/// Posts alerts for as long as `goes_on` says so, the connections dealt out among `nodes`.
 pub(crate) async fn post_while(
-    to: &Contender,
+    nodes: &[Contender],
     n_connections: usize,
     numbers: &Numbers,
     goes_on: impl Fn(u64) -> bool + Copy + Send + 'static,
 ) -> Round {
     let begun = Instant::now();
     let mut posting = JoinSet::new();
-    for _ in 0..n_connections {
-        let (address, numbers) = (to.address, Arc::clone(numbers));
+    for connection in 0..n_connections {
+        let (address, numbers) = (nodes[connection % nodes.len()].address, Arc::clone(numbers));
         posting.spawn(async move {
             let mut wire = Wire::connect(address).await.expect("it listens");
             let mut answers = Sample::default();
@@ -68,15 +69,19 @@ pub(crate) async fn post_while(
 }
 
 pub(crate) async fn post_for(to: &Contender, n_connections: usize, numbers: &Numbers, duration: Duration) -> Round {
+    post_to_all_for(from_ref(to), n_connections, numbers, duration).await
+}
+
+async fn post_to_all_for(nodes: &[Contender], n_connections: usize, numbers: &Numbers, duration: Duration) -> Round {
     let until = Instant::now() + duration;
-    post_while(to, n_connections, numbers, move |_| Instant::now() < until).await
+    post_while(nodes, n_connections, numbers, move |_| Instant::now() < until).await
 }
 
 /// Posts `n` alerts as fast as it goes and waits until each has been messaged.
 pub(crate) async fn fill(to: &Contender, provider: &Provider, first: u64, n: u64) {
     const CONNECTIONS: usize = 64;
     let n_before = provider.n_calls();
-    post_while(to, CONNECTIONS, &numbers_from(first), move |number| number < first + n).await;
+    post_while(from_ref(to), CONNECTIONS, &numbers_from(first), move |number| number < first + n).await;
     if to.is_callout {
         provider.until(n_before + n).await;
         settle().await;
@@ -90,7 +95,7 @@ pub(crate) async fn settle() {
 
 /// What was measured of posts, round by round.
 #[derive(Default)]
-struct Figures {
+pub(crate) struct Figures {
     per_second: Pairs,
     sent_per_second: Pairs,
     middle: Pairs,
@@ -98,9 +103,30 @@ struct Figures {
     micros_of_cpu: Pairs,
 }
 
-/// One round, and until everything that it began is over.
-async fn measured(
-    to: &Contender,
+impl Figures {
+    pub(crate) fn add(&mut self, ours: [f64; 5], theirs: [f64; 5]) {
+        self.per_second.add(ours[0], theirs[0]);
+        self.sent_per_second.add(ours[1], theirs[1]);
+        self.middle.add(ours[2], theirs[2]);
+        self.late.add(ours[3], theirs[3]);
+        self.micros_of_cpu.add(ours[4], theirs[4]);
+    }
+
+    pub(crate) fn print(&self, title: &str, sends: bool) {
+        self.per_second.print(title, "/s");
+        if sends {
+            self.sent_per_second.print("  until all were sent", "/s");
+        }
+        self.middle.print("  p50", "ms");
+        self.late.print("  p99", "ms");
+        self.micros_of_cpu.print("  processor per alert", "µs");
+    }
+}
+
+/// One round, and until everything that it began is over: posts in a second, the same until all were sent, the middle
+/// and the late answer in ms, and processor time for each alert in µs.
+pub(crate) async fn measured(
+    nodes: &[Contender],
     provider: &Provider,
     n_connections: usize,
     numbers: &Numbers,
@@ -108,15 +134,16 @@ async fn measured(
     sends: bool,
 ) -> [f64; 5] {
     provider.take();
-    let (begun, ticks) = (Instant::now(), to.ticks());
-    let mut round = post_for(to, n_connections, numbers, duration).await;
+    let ticks = || nodes.iter().map(Contender::ticks).sum::<u64>();
+    let (begun, ticks_before) = (Instant::now(), ticks());
+    let mut round = post_to_all_for(nodes, n_connections, numbers, duration).await;
     if sends {
         provider.until(round.n).await;
     }
     let drained = begun.elapsed();
     settle().await;
     let n = round.n as f64;
-    let micros_of_cpu = (to.ticks() - ticks) as f64 * 10_000.0 / n;
+    let micros_of_cpu = (ticks() - ticks_before) as f64 * 10_000.0 / n;
     let (middle, late) = (round.answers.permille(500), round.answers.permille(990));
     [round.per_second, n / drained.as_secs_f64(), middle, late, micros_of_cpu]
 }
@@ -138,21 +165,12 @@ pub(crate) async fn post(wishes: &Wishes) {
             let numbers = numbers_from(1);
             let mut figures = Figures::default();
             for _ in 0..wishes.n_rounds {
-                let ours = measured(&callout, &provider, n_connections, &numbers, wishes.round, sends).await;
-                let theirs = measured(&floor, &provider, n_connections, &numbers, wishes.round, sends).await;
-                figures.per_second.add(ours[0], theirs[0]);
-                figures.sent_per_second.add(ours[1], theirs[1]);
-                figures.middle.add(ours[2], theirs[2]);
-                figures.late.add(ours[3], theirs[3]);
-                figures.micros_of_cpu.add(ours[4], theirs[4]);
+                let [ours, theirs] = [from_ref(&callout), from_ref(&floor)];
+                let ours = measured(ours, &provider, n_connections, &numbers, wishes.round, sends).await;
+                let theirs = measured(theirs, &provider, n_connections, &numbers, wishes.round, sends).await;
+                figures.add(ours, theirs);
             }
-            figures.per_second.print(&format!("{n_connections} connections: posts"), "/s");
-            if sends {
-                figures.sent_per_second.print("  until all were sent", "/s");
-            }
-            figures.middle.print("  p50", "ms");
-            figures.late.print("  p99", "ms");
-            figures.micros_of_cpu.print("  processor per alert", "µs");
+            figures.print(&format!("{n_connections} connections: posts"), sends);
         }
     }
     heading("a bare handler, for comparison");

@@ -29,6 +29,7 @@ mod ingest;
 mod instructions;
 mod latency;
 mod live;
+mod nodes;
 mod provider;
 mod start;
 mod storm;
@@ -43,7 +44,7 @@ use std::time::Duration;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What can be asked for, in the order in which it is measured, and whether it is when nobody names anything.
-const ALL: [(&str, bool); 9] = [
+const ALL: [(&str, bool); 10] = [
     ("start", true),
     ("post", true),
     ("webhooks", true),
@@ -51,6 +52,7 @@ const ALL: [(&str, bool); 9] = [
     ("timers", true),
     ("storm", false),
     ("live", false),
+    ("nodes", false),
     ("hold", false),
     ("instructions", false),
 ];
@@ -95,6 +97,7 @@ fn main() {
                 "timers" => timers::timers().await,
                 "storm" => storm::storm().await,
                 "live" => live::live(&wishes).await,
+                "nodes" => nodes::nodes(&wishes).await,
                 "hold" => hold::hold().await,
                 "instructions" => instructions::instructions().await,
                 other => println!("nothing is called {other}; there are {:?}", ALL.map(|(name, _)| name)),
