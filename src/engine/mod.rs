@@ -9,6 +9,7 @@
 
 mod apply;
 mod courtesies;
+mod handing_over;
 mod keyed;
 mod nodes;
 mod outage;
@@ -58,6 +59,7 @@ pub use vitals::{Room, Vitals};
 pub use watching::{ASIDE_MAX, READY_KEPT, Stuck};
 
 use courtesies::Courtesies;
+use handing_over::OwnSends;
 use outage::Ways;
 use perform::Recording;
 use second_look::SecondLooks;
@@ -97,6 +99,7 @@ struct Shared {
     timers: Timers,
     turns: Arc<Turns>,
     outage: Ways,
+    own_sends: OwnSends,
     courtesies: Courtesies,
     waking: Arc<Semaphore>,
     changes: broadcast::Sender<AlertId>,
@@ -202,6 +205,7 @@ impl Engine {
             turns: Turns::new(settings.max_per_second),
             settings: ArcSwap::from_pointee(settings),
             outage: Ways::default(),
+            own_sends: OwnSends::default(),
             courtesies: Courtesies::new(),
             waking: Arc::new(Semaphore::new(WAKING_MAX)),
             changes: broadcast::channel(CHANGES_KEPT).0,

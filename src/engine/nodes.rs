@@ -174,9 +174,11 @@ impl Engine {
 
     async fn meet_others(&self) -> Result<(), Error> {
         let shared = &self.0;
-        let own = shared.outage.vonage_accepted_at();
-        let others = shared.store.meet_others(own).await?;
-        if others.accepted_at > own
+        // What others said is not said again: each node must know who of them got something through.
+        let others = shared.store.meet_others(shared.own_sends.accepted_at()).await?;
+        shared.own_sends.heard(others);
+        self.take_or_leave_turns();
+        if others.accepted_at > shared.outage.vonage_accepted_at()
             && let Some(accepted_at) = others.accepted_at
         {
             self.way_is_open(Way::Vonage, accepted_at);

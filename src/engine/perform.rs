@@ -117,6 +117,7 @@ impl Engine {
         match answer {
             Answer::Accepted(message) => {
                 self.way_is_open(way, self.now());
+                self.own_send_accepted(way, id);
                 self.record(id, &Event::Accepted { attempt, id: message.clone() }).await?;
                 match &message {
                     Some(message) => self.apply_parked(message).await.map(drop),
@@ -124,27 +125,39 @@ impl Engine {
                 }
             }
             Answer::Refused(failure) => {
+                self.own_send_refused(way, id);
                 tracing::warn!(alert.id = %id, attempt, channel, failure = %failure.in_words(),
                     "{} refused the message; going on with the next channel", way.name());
                 self.record(id, &Event::Refused { attempt, try_number, failure }).await
             }
             Answer::Trouble(trouble) => {
-                let event =
-                    Event::Trouble { attempt, try_number, trouble: self.in_the_machines_words(&alert, &trouble) };
-                self.record(id, &event).await?;
+                let failing_here_since = self.own_send_failed(way, trouble.cause, outbound.reference, try_number);
+                let told = self.in_the_machines_words(&alert, way, &trouble, failing_here_since);
+                self.record(id, &Event::Trouble { attempt, try_number, trouble: told }).await?;
                 self.tell_of_trouble(id, way, &trouble);
                 Ok(())
             }
         }
     }
 
-    fn in_the_machines_words(&self, alert: &Alert, trouble: &SendTrouble) -> Trouble {
+    fn in_the_machines_words(
+        &self,
+        alert: &Alert,
+        way: Way,
+        trouble: &SendTrouble,
+        failing_here_since: Option<Timestamp>,
+    ) -> Trouble {
+        let last_accepted_at = match way {
+            Way::Vonage => self.0.own_sends.accepted_at(),
+            Way::Email => self.0.outage.last_accepted_at(alert, self.now()),
+        };
         Trouble {
             failure: trouble.failure.clone(),
             outcome: trouble.outcome,
             retry_after: trouble.retry_after,
             jitter: self.jitter(),
-            last_accepted_at: self.0.outage.last_accepted_at(alert, self.now()),
+            last_accepted_at,
+            failing_here_since,
         }
     }
 
@@ -215,6 +228,10 @@ impl Engine {
             Way::Vonage => (advice(trouble), alarm(trouble.cause)),
             Way::Email => ("check smtp.url and the mail server", Alarm::EmailUnreachable),
         };
+        if way == Way::Vonage && self.0.own_sends.leaves_sending(self.now()) {
+            // Nobody is held: others send, and that this node cannot is told of.
+            return;
+        }
         let whither = way.name();
         match self.0.outage.tell(way, self.now()) {
             Tell::GoesOn { since, n_failing } => {

@@ -5,8 +5,9 @@
 //! Nothing here is stored: the queue is read off the alerts again after a restart.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -19,6 +20,8 @@ use crate::timestamp::Timestamp;
 pub const IN_FLIGHT_MAX: usize = 128;
 /// How far the pace may run ahead of an even one, to make up for a timer that woke late.
 const SLACK_MICROS: i64 = 20_000;
+/// How often a node sends that leaves sending to others, to see whether it could do it again.
+const TRY_EVERY: Duration = Duration::from_secs(5);
 
 /// The line of attempts that are ready to be sent.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct Turns {
     changed: Notify,
     in_flight: Arc<Semaphore>,
     max_per_second: AtomicU32,
+    /// Sends go out only now and then.
+    is_trying: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +96,7 @@ impl Turns {
             changed: Notify::new(),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             max_per_second: AtomicU32::new(max_per_second),
+            is_trying: AtomicBool::new(false),
         })
     }
 
@@ -98,6 +104,17 @@ impl Turns {
     pub(super) fn set_max_per_second(&self, max_per_second: u32) {
         self.max_per_second.store(max_per_second, Ordering::Relaxed);
         self.changed.notify_one();
+    }
+
+    /// Lets one send out every [`TRY_EVERY`] only, or goes on at full pace. Whether that is a change.
+    pub(super) fn set_trying(&self, is_trying: bool) -> bool {
+        let is_news = self.is_trying.swap(is_trying, Ordering::Relaxed) != is_trying;
+        if is_news && !is_trying {
+            // What the last try has cost is not waited for.
+            self.lock().free_at_micros = 0;
+            self.changed.notify_one();
+        }
+        is_news
     }
 
     /// Whether an alert is waiting for its turn here.
@@ -117,6 +134,9 @@ impl Turns {
 
     /// What one send costs, in microseconds of the pace.
     fn cost_micros(&self) -> i64 {
+        if self.is_trying.load(Ordering::Relaxed) {
+            return i64::try_from(TRY_EVERY.as_micros()).unwrap_or(i64::MAX);
+        }
         match self.max_per_second.load(Ordering::Relaxed) {
             0 => 0,
             max_per_second => 1_000_000 / i64::from(max_per_second),

@@ -141,11 +141,11 @@ impl Engine {
             return Ok(());
         };
         match (progress, wake.why) {
-            (Progress::Ready { from, .. }, _) => {
-                if from <= now {
-                    self.0.turns.join(&alert, now);
-                }
-            }
+            (Progress::Ready { from, .. }, _) if from <= now => match self.0.own_sends.may_go_at(&alert, now) {
+                Some(later) if later > now => self.0.timers.arm(later, Wake::at_its_time(id)),
+                Some(_) | None => self.0.turns.join(&alert, now),
+            },
+            (Progress::Ready { .. }, _) => {}
             (Progress::Sending { .. }, _) if self.0.recording.is_known(id) => {
                 self.0.timers.arm(now.plus(RECORDED_BY), Wake::at_its_time(id));
             }

@@ -291,7 +291,8 @@ impl Draft {
         };
         attempt.failed_at = Some(now);
         attempt.failure = Some(trouble.failure.clone());
-        let is_given_up = now.since(failing_since) >= patience && others_get_through;
+        let counts_since = failing_since.max(trouble.failing_here_since.unwrap_or(failing_since));
+        let is_given_up = now.since(counts_since) >= patience && others_get_through;
         if is_given_up || self.times_told(Happening::SendFailed, number) < FAILURES_SHOWN_MAX {
             self.note(Happening::SendFailed, Some(number)).detail = Some(trouble.failure.in_words());
         }

@@ -193,6 +193,7 @@ fn some_event(alert: &Alert, dice: &mut Dice, n: u64) -> Event {
                 retry_after: None,
                 jitter: 17,
                 last_accepted_at: Some(alert.updated_at),
+                failing_here_since: None,
             },
         },
         13 => Event::SenderLost,

@@ -12,7 +12,8 @@ use callout::escalation::Alert;
 use callout::id::{AlertId, AlertNumber, AttemptRef, ProviderId};
 use callout::incoming::Incoming;
 use callout::store::{
-    Armed, Claim, ClaimKey, Disk, Error, Insert, MemoryStore, Page, Replay, StatusFilter, Store, Stored, Update,
+    Armed, Claim, ClaimKey, Disk, Error, Insert, LeftBehind, MemoryStore, Others, Page, Replay, StatusFilter, Store,
+    Stored, Update,
 };
 use callout::timestamp::Timestamp;
 
@@ -61,9 +62,14 @@ struct Fault {
     effect: Effect,
 }
 
+/// What each of several nodes said last of its own sends.
+type Said = Mutex<Vec<Option<Timestamp>>>;
+
 /// The store.
 pub(crate) struct Frail {
     inner: Arc<dyn Store>,
+    /// What it hears of other nodes, and which of them it is.
+    shared: Option<(Arc<Said>, usize)>,
     faults: Mutex<Vec<Fault>>,
     n_struck: Mutex<usize>,
     poisoned: Mutex<Option<AlertId>>,
@@ -72,8 +78,20 @@ pub(crate) struct Frail {
 
 impl Frail {
     pub(crate) fn new() -> Arc<Self> {
+        Self::over(Arc::new(MemoryStore::new()), None)
+    }
+
+    /// So many stores with the same in them, one for each node.
+    pub(crate) fn for_nodes(n_nodes: usize) -> Vec<Arc<Self>> {
+        let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let said: Arc<Said> = Arc::new(Mutex::new(vec![None; n_nodes]));
+        (0..n_nodes).map(|node| Self::over(Arc::clone(&inner), Some((Arc::clone(&said), node)))).collect()
+    }
+
+    fn over(inner: Arc<dyn Store>, shared: Option<(Arc<Said>, usize)>) -> Arc<Self> {
         Arc::new(Self {
-            inner: Arc::new(MemoryStore::new()),
+            inner,
+            shared,
             faults: Mutex::default(),
             n_struck: Mutex::default(),
             poisoned: Mutex::default(),
@@ -299,7 +317,33 @@ impl Store for Frail {
     }
 
     fn is_sole_owner(&self) -> bool {
-        true
+        self.shared.is_none()
+    }
+
+    async fn left_behind(&self, looking: &LeftBehind) -> Result<Vec<Armed>, Error> {
+        let mut left = self.inner.armed(None, usize::MAX).await?;
+        left.retain(|armed| {
+            let until = if armed.sending { looking.sending_until } else { looking.waiting_until };
+            (armed.wake_at, armed.id) > looking.after && armed.wake_at <= until
+        });
+        left.sort_by_key(|armed| (armed.wake_at, armed.id));
+        left.truncate(looking.limit);
+        Ok(left)
+    }
+
+    async fn failing(&self, limit: usize) -> Result<Vec<AlertId>, Error> {
+        let page = Page { status: Some(StatusFilter::Escalating), limit: usize::MAX, ..Page::default() };
+        let mut alerts = self.inner.list(&page).await?;
+        alerts.retain(|alert| alert.attempts.last().is_some_and(|newest| newest.failing_since.is_some()));
+        Ok(alerts.iter().take(limit).map(|alert| alert.id()).collect())
+    }
+
+    async fn meet_others(&self, accepted_at: Option<Timestamp>) -> Result<Others, Error> {
+        let Some((said, node)) = &self.shared else { return Ok(Others::default()) };
+        let mut said = said.lock().unwrap();
+        said[*node] = accepted_at;
+        let others = said.iter().enumerate().filter(|(other, _)| other != node).map(|(_, accepted_at)| *accepted_at);
+        Ok(Others { n_others: said.len() - 1, accepted_at: others.max().flatten() })
     }
 
     fn is_durable(&self) -> bool {

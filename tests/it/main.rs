@@ -17,6 +17,7 @@ mod email;
 mod engine_courtesies;
 mod engine_escalation;
 mod engine_frail;
+mod engine_handing_over;
 mod engine_pace;
 mod engine_repair;
 mod engine_replies;

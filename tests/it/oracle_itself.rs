@@ -125,6 +125,28 @@ fn refused() -> Value {
     history
 }
 
+/// As [`waiting`], but the first message fails on a node that alone does not get through, and another one sends it.
+fn alone() -> Value {
+    let mut history = waiting();
+    history["faults"] = json!([ { "kind": "alone", "node": "a", "at": at(0), "until": at(300_000) } ]);
+    history["provider"]["sent"][0]["outcome"] = json!("trouble");
+    let mut by_another = sent(2_000, 1, "whatsapp", TONY);
+    by_another["node"] = json!("b");
+    push(&mut history["provider"]["sent"], by_another);
+    history["provider"]["webhooks"][0] = webhook(2_500, 1, "submitted");
+    let alert = &mut history["alerts"][0];
+    alert["attempts"][0] = attempt(1, "Tony", "whatsapp", "submitted", 2_005, 60_000);
+    alert["current"]["expires_at"] = at(62_005);
+    alert["updated_at"] = at(2_503);
+    alert["timeline"] = json!([
+        entry(1, "raised", None),
+        entry(6, "send_failed", Some(1)),
+        entry(2_005, "sent", Some(1)),
+        entry(2_503, "submitted", Some(1))
+    ]);
+    history
+}
+
 /// As [`waiting`], but the disk damages the alert's record, and that is told of.
 fn damaged() -> Value {
     let mut history = waiting();
@@ -330,6 +352,19 @@ const BAD: &[Bad] = &[
     ("nobody has a whole expiry after an outage", good, "P16", |h| {
         h["faults"] = json!([ { "kind": "outage", "at": at(50_000), "until": at(60_014), "known_at": at(51_000) } ]);
     }),
+    ("what one node alone cannot send is left to it", alone, "P16", |h| {
+        h["provider"]["sent"][1]["node"] = json!("a");
+        h["provider"]["sent"][1]["outcome"] = json!("trouble");
+    }),
+    ("another node sends it after a minute", alone, "P16", |h| {
+        h["ended_at"] = at(90_000);
+        h["provider"]["sent"][1]["at"] = at(60_000);
+    }),
+    ("a channel is given up for what one node alone has met", alone, "P16", |h| {
+        h["provider"]["sent"][1]["node"] = json!("a");
+        h["provider"]["sent"][1]["outcome"] = json!("trouble");
+        h["alerts"][0]["attempts"][0]["status"] = json!("failed");
+    }),
     ("the account is refused and nobody is told", refused, "P17", |h| h["alarms"] = json!([])),
     ("the account is refused and somebody is told after two minutes", refused, "P17", |h| {
         h["alarms"][0]["at"] = at(120_000);
@@ -408,6 +443,23 @@ const GOOD: &[Good] = &[
             sent[field] = value;
         }
         h["provider"]["complete"] = json!(false);
+    }),
+    ("what one node alone cannot send is sent by another", alone, |_| {}),
+    ("what one node alone cannot send is acknowledged meanwhile", alone, |h| {
+        h["provider"]["sent"].as_array_mut().unwrap().pop();
+        h["provider"]["webhooks"] = json!([]);
+        push(
+            &mut h["client"],
+            json!({ "at": at(1_000), "answered_at": at(1_003), "call": "acknowledge", "status": 200, "id": ID }),
+        );
+        let alert = &mut h["alerts"][0];
+        alert["status"] = json!("acknowledged");
+        alert["acknowledged"] = json!({ "by": "Bob", "via": "api" });
+        alert["current"] = Value::Null;
+        alert["attempts"][0]["status"] = json!("superseded");
+        alert["attempts"][0]["sent_at"] = Value::Null;
+        alert["timeline"].as_array_mut().unwrap().truncate(2);
+        push(&mut alert["timeline"], json!({ "at": at(1_002), "event": "acknowledged", "by": "Bob", "detail": "api" }));
     }),
     ("the account is refused, and that is told of", refused, |_| {}),
     ("an alert cannot be read, and that is told of", damaged, |_| {}),

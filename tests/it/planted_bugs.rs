@@ -39,6 +39,7 @@ const BUGS: &[Bug] = &[
     Bug { name: "goes on during an outage", machine: ignores_the_outage, plan: ROUNDS, breaks: EARLY },
     Bug { name: "is exhausted in doubt", machine: ignores_doubt, plan: ROUNDS, breaks: EARLY },
     Bug { name: "gives up while nothing gets through", machine: gives_up_in_an_outage, plan: ROUNDS, breaks: EARLY },
+    Bug { name: "counts what failed elsewhere", machine: counts_what_failed_elsewhere, plan: ROUNDS, breaks: EARLY },
     Bug { name: "takes an answer to an earlier try", machine: mixes_up_tries, plan: ROUNDS, breaks: EARLY },
     Bug { name: "moves on a failure of an earlier message", machine: mixes_up_attempts, plan: USERS, breaks: EARLY },
     Bug { name: "obeys an earlier user's next", machine: obeys_anybody, plan: USERS, breaks: EARLY },
@@ -257,6 +258,14 @@ fn with_last_accepted(alert: &Alert, event: &Event, now: Timestamp, last: Option
 
 fn gives_up_in_an_outage(alert: &Alert, event: &Event, now: Timestamp) -> Verdict {
     with_last_accepted(alert, event, now, Some(now))
+}
+
+fn counts_what_failed_elsewhere(alert: &Alert, event: &Event, now: Timestamp) -> Verdict {
+    let mut event = event.clone();
+    if let Event::Trouble { trouble, .. } = &mut event {
+        trouble.failing_here_since = None;
+    }
+    step(alert, &event, now)
 }
 
 fn never_gives_up(alert: &Alert, event: &Event, now: Timestamp) -> Verdict {

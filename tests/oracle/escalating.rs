@@ -2,7 +2,7 @@
 
 use super::Broken;
 use super::history::{
-    AttemptShown, CallKind, ConditionTold, EntryShown, Fault, Moment, SentOutcome, Wants, WebhookKind,
+    AttemptShown, CallKind, ConditionTold, EntryShown, Fault, FaultKind, Moment, SentOutcome, Wants, WebhookKind,
 };
 use super::view::{Seen, View, shown_channel};
 
@@ -71,6 +71,7 @@ pub(super) fn judge(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) 
     }
     judge_order_of_sends(seen, broken);
     judge_outages(view, seen, broken);
+    judge_alone(view, seen, broken);
 }
 
 /// A place in the plan.
@@ -275,6 +276,36 @@ fn judge_outages(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) {
             }
         }
         judge_after_outage(view, seen, outage, broken);
+    }
+}
+
+/// What a node meets that alone does not get through costs nobody their turn: others send it, and that soon.
+fn judge_alone(view: &View<'_>, seen: &Seen<'_>, broken: &mut Vec<Broken>) {
+    for attempt in &seen.shown.attempts {
+        let sent = seen.sent(attempt.number);
+        let Some(first) = sent.iter().find(|sent| view.is_alone(sent)) else { continue };
+        let node = first.node.as_deref().unwrap_or("unknown");
+        let others = || sent.iter().filter(|sent| !view.is_alone(sent));
+        if attempt.status == "failed" && others().next().is_none() {
+            let says = format!("{} was given up, and only node {node} had failed, alone", name(attempt));
+            broken.push(seen.broken("P16", says));
+        }
+        let by = first.at.plus(REQUEST_MAX_MS + view.history.news_ms + view.history.late_max_ms);
+        let mut unwell = view.faults_during(first.at.plus(-view.history.recovery_ms), by);
+        let is_settled =
+            |entry: &EntryShown| entry.at <= by && matches!(entry.event.as_str(), "acknowledged" | "resolved");
+        let is_excused = by > view.history.ended_at
+            || unwell.any(|fault| fault.kind != FaultKind::Alone || fault.node != first.node)
+            || seen.shown.timeline.iter().any(is_settled)
+            || seen.advance_to(attempt.number + 1).is_some_and(|next| next.by.is_some() && next.at <= by);
+        if !is_excused && !others().any(|sent| sent.at <= by) {
+            let says = format!(
+                "{} failed on node {node} at {}, which alone did not get through, and no other tried it by {by}",
+                name(attempt),
+                first.at
+            );
+            broken.push(seen.broken("P16", says));
+        }
     }
 }
 

@@ -266,6 +266,7 @@ pub(crate) enum FaultKind {
     Crash,
     Pause,
     Partition,
+    Alone,
     Outage,
     Account,
     Store,

@@ -44,8 +44,8 @@
 //!   what it `wants`: acknowledge (default), next or resolve. `answer` is absent where none came.
 //! - `call` is raise, acknowledge, resolve or escalate; `status` is absent where no answer came.
 //!   One that is `forged` was made up by somebody else.
-//! - a fault's `kind` is crash, pause (frozen), partition (a node without its store), outage (of the provider,
-//!   for everybody), account (the provider refuses ours), store (it fails, or loses answers; with `keeps_nothing`
+//! - a fault's `kind` is crash, pause (frozen), partition (a node without its store), alone (a node that alone does not
+//!   get through to the provider; it excuses nothing where others do), outage (of the provider, for everybody), account (the provider refuses ours), store (it fails, or loses answers; with `keeps_nothing`
 //!   nothing can be kept meanwhile), clock (stepped, so that times are not what they seem) or slow. `until` is when it was mended
 //!   (a process: when the next one was started). An outage may say from when on it was `known_at`.
 //! - `retry_after` of a call says whether its answer said when to ask again; `answer_max_ms` is how long a call may

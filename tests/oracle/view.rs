@@ -97,7 +97,8 @@ impl<'a> View<'a> {
     /// that it and its aftermath overlap.
     pub(super) fn due_by(&self, due: Moment) -> Moment {
         let mut late = due;
-        for fault in &self.faults {
+        // What one node alone meets, others see to.
+        for fault in self.faults.iter().filter(|fault| fault.kind != FaultKind::Alone) {
             let over = fault.mended().plus(self.history.recovery_ms);
             if fault.at <= late.plus(self.history.late_max_ms) && over > late {
                 late = over;
@@ -113,6 +114,14 @@ impl<'a> View<'a> {
 
     pub(super) fn faults_of(&self, kind: FaultKind) -> impl Iterator<Item = &'a Fault> {
         self.faults.iter().copied().filter(move |fault| fault.kind == kind)
+    }
+
+    /// Whether this send failed because its node alone does not get through.
+    pub(super) fn is_alone(&self, sent: &Sent) -> bool {
+        sent.outcome == SentOutcome::Trouble
+            && self.faults_of(FaultKind::Alone).any(|alone| {
+                alone.node.is_some() && alone.node == sent.node && alone.at <= sent.at && sent.at <= alone.mended()
+            })
     }
 
     /// Times in which nothing gets through to the provider, for all or for this account.

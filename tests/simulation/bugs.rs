@@ -26,6 +26,7 @@ pub(crate) enum Bug {
     LateReadsAreDropped,
     SignaturesAreNotChecked,
     AccountIsTakenForRate,
+    NodesTellNothing,
 }
 
 /// Each bug with a few words and the promises that may be found broken by it.
@@ -52,4 +53,5 @@ pub(crate) const BUGS: &[(Bug, &str, &[&str])] = &[
     (Bug::LateReadsAreDropped, "late reads that are dropped", &["P9"]),
     (Bug::SignaturesAreNotChecked, "signatures that are not checked", &["P13"]),
     (Bug::AccountIsTakenForRate, "a refused account that is taken for a busy one", &["P17"]),
+    (Bug::NodesTellNothing, "nodes that tell each other nothing", &["P16"]),
 ];

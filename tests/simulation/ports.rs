@@ -449,7 +449,7 @@ impl Store for SimStore {
         self.before("meet_others", false).await?;
         let others = self.gate.world.meet(self.gate.node, accepted_at);
         self.after("meet_others", false).await?;
-        Ok(others)
+        Ok(if self.bug() == Some(Bug::NodesTellNothing) { Others::default() } else { others })
     }
 
     async fn close(&self) {}

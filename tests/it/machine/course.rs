@@ -103,11 +103,12 @@ fn expiry(alert: &Alert, newest: &Attempt, progress: Progress, reach: Reach, now
 fn is_given_up(newest: &Attempt, step: &Step, trouble: &Trouble, now: Timestamp) -> bool {
     let patience = step.window().min(Duration::from_mins(1));
     let failing = newest.failing_since.map_or(Duration::ZERO, |since| now.since(since));
+    let failing_here = trouble.failing_here_since.map_or(failing, |since| now.since(since));
     let others_got_through = match (newest.failed_at, trouble.last_accepted_at) {
         (Some(previous), Some(accepted)) => previous < accepted,
         (_, _) => false,
     };
-    failing >= patience && others_got_through
+    failing.min(failing_here) >= patience && others_got_through
 }
 
 /// Whether a report says that the attempt's only or last message failed.

@@ -173,6 +173,7 @@ fn read_trouble(options: &[&str]) -> Trouble {
         retry_after: None,
         jitter: 0,
         last_accepted_at: None,
+        failing_here_since: None,
     };
     for option in options {
         match option.rsplit_once(' ').unwrap_or((option, "")) {
@@ -183,6 +184,7 @@ fn read_trouble(options: &[&str]) -> Trouble {
             ("retry after", span) => trouble.retry_after = Some(read_span(span)),
             ("jitter", thousandths) => trouble.jitter = number(thousandths),
             ("last accepted", moment) => trouble.last_accepted_at = Some(read_moment(moment)),
+            ("failing here since", moment) => trouble.failing_here_since = Some(read_moment(moment)),
             _ => panic!("`{option}` says nothing about a trouble"),
         }
     }

@@ -240,14 +240,15 @@ fn events_of_sending(alert: &Alert, attempt: AttemptNumber, now: Timestamp, even
         let failure = failure(Some("422"), "the recipient is not usable");
         events.push(Event::Refused { attempt, try_number, failure });
     }
-    for (try_number, outcome, retry_after, last_accepted_at) in [
-        (tries, TroubleOutcome::NotSent, None, None),
-        (tries, TroubleOutcome::Unknown, None, Some(now)),
-        (tries, TroubleOutcome::NotSent, Some(Duration::from_hours(1)), Some(now)),
-        (tries.saturating_sub(1), TroubleOutcome::NotSent, None, Some(now)),
+    for (try_number, outcome, retry_after, last_accepted_at, failing_here_since) in [
+        (tries, TroubleOutcome::NotSent, None, None, None),
+        (tries, TroubleOutcome::Unknown, None, Some(now), None),
+        (tries, TroubleOutcome::Unknown, None, Some(now), Some(now)),
+        (tries, TroubleOutcome::NotSent, Some(Duration::from_hours(1)), Some(now), None),
+        (tries.saturating_sub(1), TroubleOutcome::NotSent, None, Some(now), None),
     ] {
         let failure = failure(Some("503"), "Vonage is in trouble");
-        let trouble = Trouble { failure, outcome, retry_after, jitter: -200, last_accepted_at };
+        let trouble = Trouble { failure, outcome, retry_after, jitter: -200, last_accepted_at, failing_here_since };
         events.push(Event::Trouble { attempt, try_number, trouble });
     }
 }

@@ -41,6 +41,8 @@ pub(super) enum Down {
 #[derive(Default)]
 pub(super) struct Wrong {
     pub(super) provider: Option<Down>,
+    /// How requests of one node alone are taken.
+    pub(super) alone: BTreeMap<usize, Down>,
     pub(super) store: Option<&'static str>,
     pub(super) only_writes: bool,
     pub(super) store_takes_ms: u64,
@@ -167,6 +169,21 @@ impl World {
                 self.wrong().frozen_until.insert(node, until);
             }
         }
+    }
+
+    /// One node of several does not get through to the provider for hours, while the others do.
+    pub(super) async fn lose_the_way(self: Arc<Self>) {
+        let at = self.some_time();
+        self.clock.sleep_until(at).await;
+        let node = usize::try_from(self.dice().next()).unwrap_or(0) % self.nodes.len();
+        let lasts = millis(self.dice().between(600_000, 14_400_000));
+        let until = at.plus(lasts);
+        let down = self.dice().one_of(&[Down::Unreachable, Down::Hangs, Down::Errors, Down::Credentials]);
+        let alone = a_fault(FaultKind::Alone, moment(at), Some(moment(until)));
+        self.add_fault(Fault { node: Some(format!("n{node}")), ..alone });
+        self.wrong().alone.insert(node, down);
+        self.clock.sleep_until(until).await;
+        self.wrong().alone.remove(&node);
     }
 
     /// The record of one alert that escalates is damaged for good.

@@ -145,6 +145,9 @@ impl World {
         for _ in 0..world.dice().between(0, 6) {
             world.spawn(Arc::clone(&world).break_something());
         }
+        if n_nodes > 1 && world.dice().permille(500) {
+            world.spawn(Arc::clone(&world).lose_the_way());
+        }
         world.clock.sleep_until(BEGAN.plus(Duration::from_hours(hours))).await;
         world.mend();
         world.sleep(QUIET).await;

@@ -25,7 +25,11 @@ const WEBHOOK_AGAIN_MAX: Duration = Duration::from_mins(15);
 impl World {
     /// The provider is asked to send.
     pub(crate) async fn provider_takes(self: &Arc<Self>, node: usize, outbound: &Outbound) -> Answer {
-        let down = self.wrong().provider;
+        let alone = self.wrong().alone.get(&node).copied();
+        if alone.is_some() {
+            self.mark("a node alone did not get through");
+        }
+        let down = self.wrong().provider.or(alone);
         let (cause, outcome, takes_ms, retry_after) = match down {
             Some(Down::Unreachable) => (TroubleCause::Unreachable, TroubleOutcome::NotSent, 10, None),
             Some(Down::Hangs) => (TroubleCause::Unreachable, TroubleOutcome::Unknown, 10_000, None),

@@ -108,6 +108,7 @@ pub(crate) const MARKS: &[&str] = &[
     "a message was late",
     "a message was refused",
     "a message was rejected",
+    "a node alone did not get through",
     "a node was cut off",
     "a node was frozen",
     "a node was killed",
