@@ -374,6 +374,23 @@ const BAD: &[Bad] = &[
     }),
     ("an alert cannot be read and nobody is told", damaged, "P18", |h| h["alarms"] = json!([])),
     ("an alert cannot be read and another one is told of", damaged, "P18", |h| h["alarms"][0]["alert"] = json!(OTHER)),
+    ("an alert that nobody can read holds up the first message of another", good, "P18", |h| {
+        h["late_max_ms"] = json!(30_000);
+        h["poisoned"] = json!({ OTHER: at(-60_000) });
+        h["provider"]["sent"][0]["at"] = at(9_000);
+    }),
+    ("an alert that nobody can read holds up a deadline of another", good, "P18", |h| {
+        h["late_max_ms"] = json!(30_000);
+        h["poisoned"] = json!({ OTHER: at(60_000) });
+        for line in [6, 7] {
+            h["alerts"][0]["timeline"][line]["at"] = at(129_000);
+        }
+    }),
+    ("an alert that nobody can read hides the deadline of another", waiting, "P18", |h| {
+        h["late_max_ms"] = json!(30_000);
+        h["poisoned"] = json!({ OTHER: at(20_000) });
+        h["ended_at"] = at(70_000);
+    }),
     ("an alert is accepted while the store keeps nothing", good, "P20", |h| {
         h["faults"] = json!([ { "kind": "store", "at": at(-10), "until": at(100), "keeps_nothing": true } ]);
     }),
@@ -463,6 +480,7 @@ const GOOD: &[Good] = &[
     }),
     ("the account is refused, and that is told of", refused, |_| {}),
     ("an alert cannot be read, and that is told of", damaged, |_| {}),
+    ("an alert cannot be read, and the others go on", good, |h| h["poisoned"] = json!({ OTHER: at(-60_000) })),
     ("a forgery is refused", good, |h| {
         let mut forged = webhook(700, 1, "delivered");
         forged["forged"] = json!(true);

@@ -27,6 +27,8 @@ pub(crate) enum Bug {
     SignaturesAreNotChecked,
     AccountIsTakenForRate,
     NodesTellNothing,
+    DamageHides,
+    DamageHoldsUp,
 }
 
 /// Each bug with a few words and the promises that may be found broken by it.
@@ -54,4 +56,6 @@ pub(crate) const BUGS: &[(Bug, &str, &[&str])] = &[
     (Bug::SignaturesAreNotChecked, "signatures that are not checked", &["P13"]),
     (Bug::AccountIsTakenForRate, "a refused account that is taken for a busy one", &["P17"]),
     (Bug::NodesTellNothing, "nodes that tell each other nothing", &["P16"]),
+    (Bug::DamageHides, "a damaged alert that hides those behind it", &["P18"]),
+    (Bug::DamageHoldsUp, "a damaged alert that whoever reads holds the others up", &["P18"]),
 ];

@@ -203,6 +203,9 @@ impl SimStore {
         let world = &self.gate.world;
         let slow_ms = world.store_takes_ms();
         self.gate.take(slow_ms).await;
+        if self.bug() == Some(Bug::DamageHoldsUp) && call != "meet_others" {
+            world.clock.sleep_until(world.held_up_until()).await;
+        }
         self.pass(call).await;
         if let Some(why) = world.store_refuses(self.gate.node, writes) {
             world.trace(|| format!("n{} {call} fails: {why}", self.gate.node));
@@ -322,6 +325,7 @@ impl Store for SimStore {
     async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error> {
         if self.gate.world.is_poisoned(id) {
             self.before("get", false).await?;
+            self.gate.world.hold_up();
             return Err(unreadable());
         }
         call!(self, "get", false, self.gate.world.kept.get(id))
@@ -345,6 +349,7 @@ impl Store for SimStore {
                 armed.extend(last.filter(|_| !armed.is_empty()));
             }
             Some(Bug::LostSendsAreLeft) => armed.retain(|armed| !armed.sending),
+            Some(Bug::DamageHides) => self.gate.world.hide_behind_damage(&mut armed),
             Some(_) | None => {}
         }
         Ok(armed)
@@ -432,8 +437,10 @@ impl Store for SimStore {
         if self.bug() == Some(Bug::LostSendsAreLeft) {
             left.retain(|armed| !armed.sending);
         }
-        if self.bug() == Some(Bug::ArmedForgets) {
-            left.clear();
+        match self.bug() {
+            Some(Bug::ArmedForgets) => left.clear(),
+            Some(Bug::DamageHides) => self.gate.world.hide_behind_damage(&mut left),
+            Some(_) | None => {}
         }
         Ok(left)
     }

@@ -55,10 +55,26 @@ impl World {
         Arc::new(Plan::new(backend, &recipients, repeat).unwrap())
     }
 
-    /// Somebody's monitoring raises an alert, and asks again until it is answered.
-    pub(super) async fn raise_one(self: Arc<Self>) {
+    /// Somebody's monitoring raises an alert at some time of the day.
+    pub(super) async fn raise_some_time(self: Arc<Self>) {
         let at = self.some_time();
         self.clock.sleep_until(at).await;
+        self.raise_one().await;
+    }
+
+    /// So many alerts are raised within a few minutes.
+    pub(super) fn raise_together(self: &Arc<Self>, n_alerts: usize) {
+        for _ in 0..n_alerts {
+            let (world, after) = (Arc::clone(self), millis(self.dice().between(0, 180_000)));
+            self.spawn(async move {
+                world.sleep(after).await;
+                world.raise_one().await;
+            });
+        }
+    }
+
+    /// Somebody's monitoring raises an alert, and asks again until it is answered.
+    async fn raise_one(self: Arc<Self>) {
         let name = format!("plan-{}", self.notes().plans.len());
         let plan = self.some_plan(&name);
         let problem = self.dice().between(0, 6);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use callout::clock::Clock;
 use callout::id::AlertId;
-use callout::store::{Page, StatusFilter, Store};
+use callout::store::{Armed, Page, StatusFilter, Store};
 use callout::timestamp::Timestamp;
 
 use super::{BEGAN, World, millis, moment};
@@ -15,6 +15,11 @@ use crate::oracle::history::{Fault, FaultKind, Moment};
 pub(crate) fn a_fault(kind: FaultKind, at: Moment, until: Option<Moment>) -> Fault {
     Fault { kind, at, until, known_at: None, node: None, keeps_nothing: false }
 }
+
+/// How many alerts are raised in the minutes before an alert is damaged, and in those after it.
+const AROUND_DAMAGE: usize = 3;
+/// How long a planted bug lets everybody wait who comes after a damaged alert.
+const HELD_UP_FOR: Duration = Duration::from_secs(30);
 
 /// How rough the day is, in thousandths of all calls.
 #[derive(Clone, Copy, Default)]
@@ -48,6 +53,7 @@ pub(super) struct Wrong {
     pub(super) store_takes_ms: u64,
     pub(super) cut_off: BTreeSet<usize>,
     pub(super) frozen_until: BTreeMap<usize, Timestamp>,
+    held_up_until: Option<Timestamp>,
 }
 
 impl World {
@@ -70,6 +76,15 @@ impl World {
 
     pub(crate) fn frozen_until(&self, node: usize) -> Timestamp {
         self.wrong().frozen_until.get(&node).copied().unwrap_or(BEGAN)
+    }
+
+    /// Until when whoever read a damaged alert holds the store up, which only a planted bug does.
+    pub(crate) fn held_up_until(&self) -> Timestamp {
+        self.wrong().held_up_until.unwrap_or(BEGAN)
+    }
+
+    pub(crate) fn hold_up(&self) {
+        self.wrong().held_up_until = Some(self.clock.now().plus(HELD_UP_FOR));
     }
 
     /// Everything that was wrong is over.
@@ -153,7 +168,7 @@ impl World {
                     self.step_wall_clock(node);
                 }
             }
-            9 => self.poison().await,
+            9 => self.poison(node).await,
             10 => {
                 self.add_fault(fault(FaultKind::Partition));
                 self.mark("a node was cut off");
@@ -186,8 +201,23 @@ impl World {
         self.wrong().alone.remove(&node);
     }
 
+    /// While several alerts escalate and more are raised, the record of one is damaged for good; then a node may be
+    /// killed, and have to take up the others.
+    async fn poison(self: &Arc<Self>, node: usize) {
+        self.raise_together(AROUND_DAMAGE);
+        let before = self.dice().between(60_000, 240_000);
+        let after = self.dice().between(1_000, 240_000);
+        self.sleep(millis(before)).await;
+        self.damage_one().await;
+        self.raise_together(AROUND_DAMAGE);
+        self.sleep(millis(after)).await;
+        if self.dice().permille(500) && !self.is_mended() {
+            self.nodes[node].life.lock().unwrap().kill_after(1, false);
+        }
+    }
+
     /// The record of one alert that escalates is damaged for good.
-    async fn poison(&self) {
+    async fn damage_one(&self) {
         let page = Page { status: Some(StatusFilter::Escalating), limit: usize::MAX, ..Page::default() };
         let open = self.kept.list(&page).await.unwrap();
         if open.is_empty() {
@@ -198,6 +228,13 @@ impl World {
         self.mark("an alert was damaged");
         self.trace(|| format!("alert {id} cannot be read from now on"));
         self.notes().poisoned.entry(id.to_string()).or_insert(moment(self.clock.now()));
+    }
+
+    /// Leaves out all that stand behind a damaged alert, which only a planted bug does.
+    pub(crate) fn hide_behind_damage(&self, armed: &mut Vec<Armed>) {
+        if let Some(damaged) = armed.iter().position(|armed| self.is_poisoned(armed.id)) {
+            armed.truncate(damaged + 1);
+        }
     }
 
     pub(crate) fn is_poisoned(&self, id: AlertId) -> bool {

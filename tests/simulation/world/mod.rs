@@ -140,7 +140,7 @@ impl World {
         }
         world.sleep(millis(100)).await;
         for _ in 0..world.dice().between(3, 8) {
-            world.spawn(Arc::clone(&world).raise_one());
+            world.spawn(Arc::clone(&world).raise_some_time());
         }
         for _ in 0..world.dice().between(0, 6) {
             world.spawn(Arc::clone(&world).break_something());
