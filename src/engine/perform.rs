@@ -103,6 +103,9 @@ impl Engine {
             return Ok(());
         }
         let Some(outbound) = self.outbound(&alert, attempt, try_number) else { return Ok(()) };
+        // What is accepted while this try is under way says nothing about it: it may have been begun while the way was
+        // broken.
+        let accepted_before = self.0.own_sends.accepted_at();
         let begun = self.0.traces.begin();
         let answer = match AssertUnwindSafe(self.0.sender.send(&outbound)).catch_unwind().await {
             Ok(answer) => answer,
@@ -132,7 +135,11 @@ impl Engine {
             }
             Answer::Trouble(trouble) => {
                 let failing_here_since = self.own_send_failed(way, trouble.cause, outbound.reference, try_number);
-                let told = self.in_the_machines_words(&alert, way, &trouble, failing_here_since);
+                let last_accepted_at = match way {
+                    Way::Vonage => accepted_before,
+                    Way::Email => self.0.outage.last_accepted_at(&alert, self.now()),
+                };
+                let told = self.in_the_machines_words(&trouble, last_accepted_at, failing_here_since);
                 self.record(id, &Event::Trouble { attempt, try_number, trouble: told }).await?;
                 self.tell_of_trouble(id, way, &trouble);
                 Ok(())
@@ -142,15 +149,10 @@ impl Engine {
 
     fn in_the_machines_words(
         &self,
-        alert: &Alert,
-        way: Way,
         trouble: &SendTrouble,
+        last_accepted_at: Option<Timestamp>,
         failing_here_since: Option<Timestamp>,
     ) -> Trouble {
-        let last_accepted_at = match way {
-            Way::Vonage => self.0.own_sends.accepted_at(),
-            Way::Email => self.0.outage.last_accepted_at(alert, self.now()),
-        };
         Trouble {
             failure: trouble.failure.clone(),
             outcome: trouble.outcome,

@@ -140,7 +140,7 @@ pub struct Trouble {
     /// Moves the next try by up to a fifth either way, in thousandths from -200 to 200, so that
     /// many alerts do not come back at the same moment.
     pub jitter: i16,
-    /// When Vonage last accepted a send of any alert that went out the same way as this one: of this process.
+    /// When Vonage had last accepted a send of any alert from this process, as this try began.
     pub last_accepted_at: Option<Timestamp>,
     /// Since when this process has seen the attempt fail itself, where others may have too. What they met says
     /// nothing about the attempt: their way may be another.
