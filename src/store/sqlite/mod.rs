@@ -94,6 +94,9 @@ impl SqliteStore {
         let unseen = opening::look_through_unclosed(&connection, path, left, has_no_log)?;
         let readers = (0..N_READERS).map(|_| opening::open_reader(path)).collect::<Result<_, _>>()?;
         let newest = rows::newest_number(&connection).map_err(|fault| opening::unreadable(path, fault))?;
+        if left == opening::Left::Never {
+            opening::make_sure_of_new(&connection, path)?;
+        }
         ownership.mark(opening::Left::Open)?;
         let shared = Arc::new(Shared::new(Room::beside(path)));
         if !rows::is_any_parked(&connection).map_err(|fault| opening::unreadable(path, fault))? {

@@ -248,6 +248,17 @@ pub(super) fn refuse_losses(path: &Path, left: Left) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Makes sure of a new database before anything says that there is one: else a power cut in its first moments could leave
+/// the word and not the database, which would look like a loss. SQLite itself forces its pages to the disk, because a
+/// file of ours on it would end SQLite's locks when it is closed; the names stand in the folder.
+pub(super) fn make_sure_of_new(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let unusable = |source| OpenError::Database { path: path.to_owned(), source };
+    connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |_moved| Ok(())).map_err(unusable)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| OpenError::File { path: path.to_owned(), source })
+}
+
 /// What is still to be looked through once the database is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unseen {
