@@ -1,7 +1,7 @@
 //! The power fails at any instant.
 //!
-//! A run is recorded: every write to the database's files, every sync, and between them each answer
-//! that a client had. For any prefix of that record, the files are built as a disk could hold them:
+//! A run is recorded: every write to the database's files and to the one that remembers that there is a database,
+//! every sync, and between them each answer that a client had. For any prefix of that record, the files are built as a disk could hold them:
 //! what was synced is there; of what was not, each write is there, or is not, or is torn. callout must
 //! open them, and find all that was answered before.
 
@@ -68,16 +68,19 @@ enum File {
     Database,
     Log,
     Journal,
+    /// Says who has the database, and remembers that there was one.
+    Owner,
 }
 
 impl File {
-    const ALL: [Self; 3] = [Self::Database, Self::Log, Self::Journal];
+    const ALL: [Self; 4] = [Self::Database, Self::Log, Self::Journal, Self::Owner];
 
     fn path(self, database: &Path) -> PathBuf {
         let end = match self {
             Self::Database => "",
             Self::Log => "-wal",
             Self::Journal => "-journal",
+            Self::Owner => "-owner",
         };
         PathBuf::from(format!("{}{end}", database.display()))
     }
@@ -301,6 +304,17 @@ fn cuts(deeds: &[Deed], places: &[usize], synchronous: Synchronous, dice: &mut D
     cuts
 }
 
+/// Where it is written down, or made sure, whose the database is and that there is one.
+fn marks(deeds: &[Deed]) -> Vec<usize> {
+    let is_mark =
+        |deed: &Deed| matches!(deed, Deed::Write { file: File::Owner, .. } | Deed::Sync { file: File::Owner, .. });
+    let marks: Vec<usize> = (0..deeds.len()).filter(|n| is_mark(&deeds[*n])).collect();
+    let first_promise = deeds.iter().position(|deed| matches!(deed, Deed::Promised(_))).unwrap();
+    let n_before = marks.iter().filter(|mark| **mark < first_promise).count();
+    assert!(n_before >= 4, "whose it is, and then that there is a database, is kept before anything is promised");
+    marks
+}
+
 /// Records a run of the real program.
 async fn record(home: &Home) -> Vec<Deed> {
     let path = home.file("record");
@@ -323,12 +337,14 @@ async fn whenever_the_power_fails_all_that_was_answered_is_there() {
         deeds.iter().filter(|deed| matches!(deed, Deed::Sync { file: File::Database, by_mover: true })).count();
     assert!(n_moves > 0, "the log was moved at least once, or the test shows little");
     let mut dice = Dice::new(seed());
-    let n_cuts = CUTS.get();
+    let n_sampled = CUTS.get();
     let mut places: Vec<usize> =
-        (0..n_cuts).map(|n| dice.index(if n % 5 == 0 { BEGINNING } else { deeds.len() })).collect();
+        (0..n_sampled).map(|n| dice.index(if n % 5 == 0 { BEGINNING } else { deeds.len() })).collect();
+    let marks = marks(&deeds);
+    places.extend(marks.iter().flat_map(|mark| [*mark, mark + 1]));
     places.sort_unstable();
 
-    let mut n_found = 0;
+    let (mut n_found, n_cuts) = (0, places.len());
     let full = cuts(&deeds, &places, Synchronous::Full, &mut dice);
     for cut in &full {
         let missing = cut.missing().await;
@@ -338,11 +354,6 @@ async fn whenever_the_power_fails_all_that_was_answered_is_there() {
     for _ in 0..CUTS_OF_THE_PROGRAM {
         let cut = dice.pick(&full);
         cut.write(&home.database());
-        if cut.promises.is_empty() {
-            // It is first said that there is a database when the database is whole. The record does not hold that file, and
-            // the one that stands there is from the end of the run.
-            std::fs::remove_file(format!("{}-owner", home.database().display())).unwrap();
-        }
         let mut server = home.start(None).await.unwrap();
         for promise in &cut.promises {
             let Promise::Alert(id) = promise else { continue };

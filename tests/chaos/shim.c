@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 enum kinds { WRITE = 1, TRUNCATE, SYNC, UNLINK, DIRECTORY_SYNC };
-enum files { NONE = -1, DATABASE, LOG, OTHER, DIRECTORY };
+enum files { NONE = -1, DATABASE, LOG, OTHER, OWNER, DIRECTORY };
 
 /* What precedes the bytes of each change. The test reads this and appends entries of its own. */
 struct entry {
@@ -157,6 +157,7 @@ static int file_of_path(const char *path) {
     if (!*rest) return DATABASE;
     if (!strcmp(rest, "-wal")) return LOG;
     if (!strcmp(rest, "-journal")) return OTHER;
+    if (!strcmp(rest, "-owner")) return OWNER;
     return NONE;
 }
 
@@ -216,7 +217,19 @@ static ssize_t write_at(int fd, int file, const void *bytes, size_t length, off6
     return written;
 }
 
+/* The files that faults are about. */
 static int is_watched(int file) { return file == DATABASE || file == LOG || file == OTHER; }
+
+/* Those that are written down: also the one that says whose the database is, and that there was one. */
+static int is_recorded(int file) { return is_watched(file) || file == OWNER; }
+
+static ssize_t write_recorded(int fd, int file, const void *bytes, size_t length, off64_t offset) {
+    pthread_mutex_lock(&order);
+    ssize_t written = real_pwrite64(fd, bytes, length, offset);
+    if (written > 0) note(WRITE, file, (uint64_t) offset, bytes, (uint32_t) written);
+    pthread_mutex_unlock(&order);
+    return written;
+}
 
 static int is_provider(int fd) {
     struct sockaddr_in peer;
@@ -234,6 +247,7 @@ static int is_socket(int fd) {
 
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) {
     int file = file_of(fd);
+    if (file == OWNER) return write_recorded(fd, file, bytes, length, offset);
     return is_watched(file) ? write_at(fd, file, bytes, length, offset) : real_pwrite64(fd, bytes, length, offset);
 }
 
@@ -260,7 +274,7 @@ ssize_t read(int fd, void *bytes, size_t length) {
 
 int ftruncate64(int fd, off64_t size) {
     int file = file_of(fd);
-    if (!is_watched(file)) return real_ftruncate64(fd, size);
+    if (!is_recorded(file)) return real_ftruncate64(fd, size);
     pthread_mutex_lock(&order);
     int failed = real_ftruncate64(fd, size);
     if (!failed) note(TRUNCATE, file, (uint64_t) size, NULL, 0);
@@ -273,14 +287,16 @@ int ftruncate(int fd, off_t size) { return ftruncate64(fd, size); }
 static int sync_with(int fd, int (*real)(int)) {
     int file = file_of(fd);
     if (file == NONE) return real(fd);
-    int moves = is_mover();
+    /* Faults, and what is counted, are about the database. */
+    int owner = file == OWNER;
+    int moves = is_mover() && !owner;
     int commits = file == LOG && !moves;
     if (commits) pass(SYNC_BEFORE);
     if (moves) pass(MOVE_BEFORE);
     if (commits && switches && switches[SLOW_SYNC] > 0) usleep((useconds_t) switches[SLOW_SYNC] * 1000);
     pthread_mutex_lock(&order);
     int failed;
-    if (file != DIRECTORY && strikes(FAIL_SYNC)) {
+    if (file != DIRECTORY && !owner && strikes(FAIL_SYNC)) {
         errno = EIO;
         failed = -1;
     } else {
@@ -288,7 +304,7 @@ static int sync_with(int fd, int (*real)(int)) {
         failed = record >= 0 ? 0 : real(fd);
         if (!failed) note(file == DIRECTORY ? DIRECTORY_SYNC : SYNC, file, 0, NULL, 0);
     }
-    if (switches) __atomic_add_fetch(&switches[N_SYNCS], 1, __ATOMIC_SEQ_CST);
+    if (switches && !owner) __atomic_add_fetch(&switches[N_SYNCS], 1, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&order);
     if (commits) pass(SYNC_AFTER);
     if (moves) pass(MOVE_AFTER);
@@ -301,7 +317,7 @@ int fdatasync(int fd) { return sync_with(fd, real_fdatasync); }
 
 int unlink(const char *path) {
     int file = file_of_path(path);
-    if (!is_watched(file)) return real_unlink(path);
+    if (!is_recorded(file)) return real_unlink(path);
     pthread_mutex_lock(&order);
     int failed = real_unlink(path);
     if (!failed) note(UNLINK, file, 0, NULL, 0);
