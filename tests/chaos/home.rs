@@ -241,7 +241,12 @@ impl Home {
 
     /// The same at another port.
     pub(crate) fn command_at(&self, port: u16) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_callout"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_callout")), port)
+    }
+
+    /// The same with another program.
+    pub(crate) fn command_of(&self, program: &Path, port: u16) -> Command {
+        let mut command = Command::new(program);
         self.complete(&mut command, &format!("127.0.0.1:{port}"));
         command
     }

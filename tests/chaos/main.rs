@@ -32,4 +32,5 @@ mod postgres;
 mod power_cut;
 mod shim;
 mod size;
+mod upgrade;
 mod watcher;
