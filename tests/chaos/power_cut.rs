@@ -19,8 +19,8 @@ use crate::load::{Load, Witness};
 use crate::shim::Shim;
 use crate::size::{Size, seed};
 
-const CUTS: Size = Size { name: "CUTS", taste: 60, ci: 240, long: 5_000 };
-const RECORDED_ALERTS: Size = Size { name: "RECORDED_ALERTS", taste: 80, ci: 200, long: 2_000 };
+const CUTS: Size = Size { name: "CUTS", taste: 60, ci: 180, long: 5_000 };
+const RECORDED_ALERTS: Size = Size { name: "RECORDED_ALERTS", taste: 300, ci: 300, long: 2_000 };
 /// How many of the cuts are opened by the real program too.
 const CUTS_OF_THE_PROGRAM: usize = 3;
 /// The beginning of the record, in which the database is made, is cut more often than the rest.
