@@ -12,9 +12,16 @@ use crate::oracle::{PROMISES, judge};
 const RECOVERY_MS: u64 = 31_000;
 /// Each node measures how far its clock is from the database's; on a busy machine that is not exact.
 const CLOCKS_APART_MS: u64 = 100;
+/// The longest that a request waits for its answer: ten seconds by callout itself, the rest for a busy machine.
+const ANSWER_MAX_MS: u64 = 15_000;
+/// How soon after a start deadlines are taken up, and half-done sends (contract R15); where others may be at it, two
+/// seconds and two more for a busy machine, and thirty-one.
+const TAKEN_UP: (u64, u64) = (1_000, 1_000);
+const TAKEN_UP_FROM_OTHERS: (u64, u64) = (4_000, 31_000);
 
 /// Everything that the oracle finds wrong.
 pub(crate) fn judge_by_the_oracle(home: &Home, evidence: &Evidence, faults: &[Value], pace: Pace) -> Vec<String> {
+    let taken_up = if pace == Pace::WithinASecond { TAKEN_UP } else { TAKEN_UP_FROM_OTHERS };
     let told = json!({
         "plans": plans(),
         "client": calls(evidence),
@@ -23,6 +30,8 @@ pub(crate) fn judge_by_the_oracle(home: &Home, evidence: &Evidence, faults: &[Va
         "faults": faults,
         "ended_at": callout::clock::system_now().to_string(),
         "recovery_ms": if pace == Pace::WithinASecond { 1_000 } else { RECOVERY_MS },
+        "answer_max_ms": ANSWER_MAX_MS,
+        "taken_up": { "deadlines_ms": taken_up.0, "sends_ms": taken_up.1 },
         "clocks_apart_ms": if pace == Pace::SeveralNodes { CLOCKS_APART_MS } else { 0 },
     });
     let history: History = serde_json::from_value(told).unwrap();
@@ -49,7 +58,11 @@ fn calls(evidence: &Evidence) -> Vec<Value> {
         json!({ "at": done.asked_at.to_string(), "answered_at": done.at.to_string(), "call": done.what,
             "status": 200, "id": done.id })
     });
-    raised.chain(done).collect()
+    let refused = evidence.ledger.refused.iter().map(|refused| {
+        json!({ "at": refused.asked_at.to_string(), "answered_at": refused.at.to_string(), "call": refused.what,
+            "status": 503, "retry_after": refused.retry_after })
+    });
+    raised.chain(done).chain(refused).collect()
 }
 
 /// In our own time.
@@ -85,12 +98,11 @@ pub(crate) fn crashes(lives: &[Life]) -> Vec<Value> {
     between.collect()
 }
 
-/// Each process but the last was stopped in good order. Nothing went on until the next one was there, which excuses
-/// lateness and nothing else.
+/// Each process but the last was stopped in good order, and the next one took its place.
 pub(crate) fn stops(lives: &[Life]) -> Vec<Value> {
     let between = lives.windows(2).map(|pair| {
         let mended = pair[1].listens.unwrap_or(pair[1].begun);
-        json!({ "kind": "slow", "at": pair[0].ended.unwrap_or(pair[1].begun).to_string(), "until": mended.to_string() })
+        json!({ "kind": "replaced", "at": pair[0].ended.unwrap_or(pair[1].begun).to_string(), "until": mended.to_string() })
     });
     between.collect()
 }

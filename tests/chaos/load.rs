@@ -22,8 +22,20 @@ pub(crate) struct Ledger {
     pub(crate) promised: Vec<Promised>,
     /// Everything that was done to one and answered 200.
     pub(crate) done: Vec<Done>,
+    /// Everything that was refused with 503.
+    pub(crate) refused: Vec<Refused>,
     /// How many requests were not answered, or refused with 503.
     pub(crate) n_unanswered: usize,
+}
+
+/// A request that was refused with 503.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    pub(crate) what: &'static str,
+    pub(crate) asked_at: Timestamp,
+    pub(crate) at: Timestamp,
+    /// Whether the answer says when to come again.
+    pub(crate) retry_after: bool,
 }
 
 /// An alert that was answered 2xx.
@@ -33,7 +45,7 @@ pub(crate) struct Promised {
     pub(crate) policy: &'static str,
     /// What it says, which no other one does.
     pub(crate) message: String,
-    /// When it was asked for, for the first time.
+    /// When it was asked for, by the request that was answered.
     pub(crate) asked_at: Timestamp,
     pub(crate) at: Timestamp,
 }
@@ -149,10 +161,10 @@ impl Client {
     /// Asks until it is promised, as a client does that got no answer: with the same key.
     async fn raise(&mut self, policy: &'static str, message: &str) -> String {
         let body = json!({ "message": message, "policy": policy });
-        let asked_at = system_now();
         loop {
+            let asked_at = system_now();
             let request = self.http.post(format!("{}/alerts", self.url)).bearer_auth(API_KEY).json(&body);
-            if let Some((201, alert)) = answer(request.header("Idempotency-Key", message)).await {
+            if let Some((201, alert)) = self.answer("raise", request.header("Idempotency-Key", message)).await {
                 let id = alert["id"].as_str().unwrap().to_owned();
                 self.witness("alert", &id);
                 let promised =
@@ -173,10 +185,10 @@ impl Client {
 
     /// Asks until there is an answer. One that is impossible by now is no matter.
     async fn act(&mut self, id: &str, what: &'static str) {
-        let asked_at = system_now();
         loop {
+            let asked_at = system_now();
             let request = self.http.post(format!("{}/alerts/{id}/{what}", self.url)).bearer_auth(API_KEY);
-            match answer(request).await {
+            match self.answer(what, request).await {
                 Some((200, _)) => {
                     self.witness(what, id);
                     self.ledger.lock().unwrap().done.push(Done { id: id.to_owned(), what, asked_at, at: system_now() });
@@ -190,12 +202,17 @@ impl Client {
             pause(AGAIN_AFTER).await;
         }
     }
-}
 
-async fn answer(request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
-    let answer = request.send().await.ok()?;
-    let status = answer.status().as_u16();
-    assert!(matches!(status, 200 | 201 | 409 | 404 | 503), "an answer of {status}");
-    assert!(status != 503 || answer.headers().contains_key("retry-after"), "503 says when to come again");
-    Some((status, answer.json().await.ok()?))
+    async fn answer(&self, what: &'static str, request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
+        let asked_at = system_now();
+        let answer = request.send().await.ok()?;
+        let status = answer.status().as_u16();
+        assert!(matches!(status, 200 | 201 | 409 | 404 | 503), "an answer of {status}");
+        if status == 503 {
+            let retry_after = answer.headers().contains_key("retry-after");
+            let refused = Refused { what, asked_at, at: system_now(), retry_after };
+            self.ledger.lock().unwrap().refused.push(refused);
+        }
+        Some((status, answer.json().await.ok()?))
+    }
 }

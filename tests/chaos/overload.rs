@@ -13,7 +13,7 @@ use crate::history::judge_by_the_oracle;
 use crate::home::{API_KEY, Home, Server, alone, pause};
 use crate::judge::{Life, Pace, judge};
 use crate::kills::collect;
-use crate::load::{Load, Promised};
+use crate::load::{Load, Promised, Refused};
 use crate::shim::{Shim, Switch};
 use crate::size::{Size, seed};
 
@@ -30,6 +30,9 @@ const FIRST_TRIES_PERCENT: usize = 80;
 /// times as much is asked for as can be kept.
 const POST_BYTES: usize = 240_000;
 const N_POSTERS: usize = 280;
+/// How many posts a minute are accepted in the midst of it at the least: far fewer than the disk can keep (a thousand),
+/// since the machine may be busy.
+const KEPT_PER_MINUTE: i64 = 60;
 /// How long a poster that was refused waits; it was told to wait longer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How many posts in a hundred may be cut off, because the machine has no time to read or write a whole one.
@@ -45,7 +48,7 @@ const LATE_MAX: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Answers {
     promised: Vec<Promised>,
-    n_refused: usize,
+    refused: Vec<Refused>,
     n_cut_off: usize,
 }
 
@@ -108,8 +111,8 @@ impl Poster {
     /// Posts until it is promised.
     async fn raise(&self, message: &str) {
         let body = json!({ "message": message, "policy": "quick", "details": { "text": *self.details } }).to_string();
-        let asked_at = system_now();
         loop {
+            let asked_at = system_now();
             let request = self.http.post(&self.url).bearer_auth(API_KEY).header("Idempotency-Key", message);
             let request = request.header("Content-Type", "application/json").body(body.clone());
             let Ok(answer) = request.send().await else {
@@ -127,8 +130,9 @@ impl Poster {
                     return self.answers.lock().unwrap().promised.push(promised);
                 }
                 503 => {
-                    assert!(answer.headers().contains_key("retry-after"), "503 says when to come again");
-                    self.answers.lock().unwrap().n_refused += 1;
+                    let retry_after = answer.headers().contains_key("retry-after");
+                    let refused = Refused { what: "raise", asked_at, at: system_now(), retry_after };
+                    self.answers.lock().unwrap().refused.push(refused);
                     pause(AGAIN_AFTER).await;
                 }
                 status => panic!("a post was answered {status}: {}", answer.text().await.unwrap()),
@@ -163,15 +167,17 @@ async fn three_times_what_can_be_kept_delays_no_webhook_and_breaks_no_promise() 
         let live = home.http.get(format!("{}/healthz", home.url())).send().await.unwrap();
         assert_eq!(live.status(), 200, "it is alive all the while");
     }
-    let n_refused_under_way = flood.answers.lock().unwrap().n_refused;
+    let n_refused_under_way = flood.answers.lock().unwrap().refused.len();
     let n_promised_under_way = flood.answers.lock().unwrap().promised.len();
     shim.turn(Switch::SlowSync, 0);
-    let faults = [json!({ "kind": "slow", "at": began.to_string(), "until": system_now().to_string() })];
+    let faults = [json!({ "kind": "overload", "at": began.to_string(), "until": system_now().to_string(),
+        "keeps_per_minute": KEPT_PER_MINUTE, "late_max_ms": LATE_MAX.as_millis() })];
     let answers = flood.end().await;
-    let (n_answered, n_cut_off) = (answers.promised.len() + answers.n_refused, answers.n_cut_off);
+    let (n_answered, n_cut_off) = (answers.promised.len() + answers.refused.len(), answers.n_cut_off);
     assert!(n_cut_off * 100 <= n_answered * CUT_OFF_PERCENT, "{n_cut_off} posts were cut off, {n_answered} answered");
     let mut ledger = load.end().await;
     ledger.promised.extend(answers.promised);
+    ledger.refused.extend(answers.refused);
     let evidence = collect(&home, ledger, lives).await;
     let memory = memory_peak(&server);
     eprintln!(

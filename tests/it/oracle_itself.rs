@@ -147,6 +147,50 @@ fn alone() -> Value {
     history
 }
 
+/// As [`good`], but the process was killed while Tony's second message was waited for, and the next one fired its
+/// deadline.
+fn restarted() -> Value {
+    let mut history = good();
+    history["recovery_ms"] = json!(40_000);
+    history["taken_up"] = json!({ "deadlines_ms": 1_000, "sends_ms": 1_000 });
+    history["faults"] = json!([ { "kind": "crash", "at": at(110_000), "until": at(123_000) } ]);
+    let alert = &mut history["alerts"][0];
+    for (line, millis) in [(6, 123_100), (7, 123_100), (8, 123_120)] {
+        alert["timeline"][line]["at"] = at(millis);
+    }
+    alert["attempts"][2]["sent_at"] = at(123_120);
+    alert["attempts"][2]["expires_at"] = at(183_120);
+    history["provider"]["sent"][2]["at"] = at(123_110);
+    history
+}
+
+/// As [`good`], but the process was killed while it sent Anna's message, and the next one sent it again.
+fn resent() -> Value {
+    let mut history = good();
+    history["recovery_ms"] = json!(40_000);
+    history["taken_up"] = json!({ "deadlines_ms": 1_000, "sends_ms": 1_000 });
+    history["faults"] = json!([ { "kind": "crash", "at": at(120_045), "until": at(122_000) } ]);
+    push(&mut history["provider"]["sent"], sent(122_110, 3, "sms", ANNA));
+    let alert = &mut history["alerts"][0];
+    alert["timeline"][8]["at"] = at(122_120);
+    alert["timeline"].as_array_mut().unwrap().insert(8, entry(122_100, "resent_after_restart", Some(3)));
+    alert["attempts"][2]["sent_at"] = at(122_120);
+    alert["attempts"][2]["expires_at"] = at(182_120);
+    history
+}
+
+/// As [`good`], but more is posted than can be kept, and somebody is refused.
+fn overloaded() -> Value {
+    let mut history = good();
+    history["faults"] = json!([ { "kind": "overload", "at": at(-10_000), "until": at(90_000), "keeps_per_minute": 0,
+        "late_max_ms": 5_000 } ]);
+    push(
+        &mut history["client"],
+        json!({ "at": at(5), "answered_at": at(900), "call": "raise", "status": 503, "retry_after": true }),
+    );
+    history
+}
+
 /// As [`waiting`], but the disk damages the alert's record, and that is told of.
 fn damaged() -> Value {
     let mut history = waiting();
@@ -343,6 +387,34 @@ const BAD: &[Bad] = &[
         reply["wants"] = json!("resolve");
         push(&mut h["provider"]["webhooks"], reply);
     }),
+    ("a deadline is taken up ten seconds after the start", restarted, "P15", |h| {
+        h["faults"][0]["until"] = at(113_000);
+        h["alerts"][0]["attempts"][1]["expires_at"] = at(112_000);
+        h["plans"]["default"]["users"][0]["channels"][1]["expiry_time"] = json!(51);
+    }),
+    ("a deadline is not taken up after the start", waiting, "P15", |h| {
+        h["taken_up"] = json!({ "deadlines_ms": 1_000, "sends_ms": 1_000 });
+        h["faults"] = json!([ { "kind": "crash", "at": at(50_000), "until": at(70_000) } ]);
+        h["ended_at"] = at(72_000);
+    }),
+    ("a half-done send is taken up two seconds after the start", resent, "P15", |h| {
+        h["faults"][0]["until"] = at(120_050);
+    }),
+    ("others take up a half-done send later than they should", resent, "P15", |h| {
+        h["taken_up"] = json!({ "by_others": true, "deadlines_ms": 2_000, "sends_ms": 2_000 });
+        h["faults"][0]["until"] = at(400_000);
+    }),
+    ("a half-done send is not taken up", waiting, "P15", |h| {
+        h["taken_up"] = json!({ "deadlines_ms": 1_000, "sends_ms": 1_000 });
+        h["faults"] = json!([ { "kind": "crash", "at": at(8), "until": at(2_000) } ]);
+        h["provider"]["webhooks"] = json!([]);
+        let alert = &mut h["alerts"][0];
+        alert["timeline"].as_array_mut().unwrap().truncate(1);
+        alert["updated_at"] = at(1);
+        alert["current"]["expires_at"] = Value::Null;
+        alert["attempts"][0]["sent_at"] = Value::Null;
+        alert["attempts"][0]["expires_at"] = Value::Null;
+    }),
     ("an outage exhausts it", exhausted, "P16", |h| {
         h["faults"] = json!([ { "kind": "outage", "at": at(170_000), "until": at(400_000), "known_at": at(171_000) } ]);
     }),
@@ -391,6 +463,19 @@ const BAD: &[Bad] = &[
         h["poisoned"] = json!({ OTHER: at(20_000) });
         h["ended_at"] = at(70_000);
     }),
+    ("who is refused in an overload is not told when to come again", overloaded, "P19", |h| {
+        h["client"][1]["retry_after"] = json!(false);
+    }),
+    ("a post is answered 500 in an overload", overloaded, "P19", |h| h["client"][1]["status"] = json!(500)),
+    ("nearly everybody is refused in an overload", overloaded, "P19", |h| {
+        h["faults"][0]["keeps_per_minute"] = json!(60);
+    }),
+    ("who is accepted in an overload is messaged after a quarter of a minute", overloaded, "P19", |h| {
+        h["provider"]["sent"][0]["at"] = at(15_000);
+    }),
+    ("an overload holds a deadline up", overloaded, "P19", |h| {
+        h["alerts"][0]["timeline"][3]["at"] = at(70_000);
+    }),
     ("an alert is accepted while the store keeps nothing", good, "P20", |h| {
         h["faults"] = json!([ { "kind": "store", "at": at(-10), "until": at(100), "keeps_nothing": true } ]);
     }),
@@ -399,6 +484,9 @@ const BAD: &[Bad] = &[
     }),
     ("a node that is cut off sends", good, "P21", |h| {
         h["faults"] = json!([ { "kind": "partition", "node": "a", "at": at(100_000), "until": at(125_000) } ]);
+    }),
+    ("a process that is replaced in good order sends again", resent, "P22", |h| {
+        h["faults"][0]["kind"] = json!("replaced");
     }),
     ("the status is not what the timeline says", good, "P23", |h| h["alerts"][0]["status"] = json!("resolved")),
     ("an attempt has no line in the timeline", good, "P23", |h| {
@@ -461,6 +549,13 @@ const GOOD: &[Good] = &[
         }
         h["provider"]["complete"] = json!(false);
     }),
+    ("a deadline passes between two processes", restarted, |_| {}),
+    ("a send is made again after a start", resent, |_| {}),
+    ("a send is made again by another node", resent, |h| {
+        h["taken_up"] = json!({ "by_others": true, "deadlines_ms": 2_000, "sends_ms": 30_000 });
+    }),
+    ("a process is replaced between two messages", restarted, |h| h["faults"][0]["kind"] = json!("replaced")),
+    ("too much is posted, and the rest is refused", overloaded, |_| {}),
     ("what one node alone cannot send is sent by another", alone, |_| {}),
     ("what one node alone cannot send is acknowledged meanwhile", alone, |h| {
         h["provider"]["sent"].as_array_mut().unwrap().pop();

@@ -67,12 +67,25 @@ pub(crate) struct History {
     /// How long a call may wait for its answer, whatever is wrong.
     #[serde(default)]
     pub(crate) answer_max_ms: Option<i64>,
+    /// How soon what a process left is taken up.
+    #[serde(default)]
+    pub(crate) taken_up: Option<TakenUp>,
     /// What the people who run callout were told, if that was listened to.
     #[serde(default)]
     pub(crate) alarms: Option<Vec<AlarmTold>>,
     /// Alerts whose record nobody can read any more, and from when on.
     #[serde(default)]
     pub(crate) poisoned: BTreeMap<String, Moment>,
+}
+
+/// How soon deadlines and half-done sends are taken up: after the next start, or by others after the end of a process.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TakenUp {
+    #[serde(default)]
+    pub(crate) by_others: bool,
+    pub(crate) deadlines_ms: i64,
+    pub(crate) sends_ms: i64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -252,6 +265,12 @@ pub(crate) struct Fault {
     /// Of a store: it keeps nothing at all meanwhile.
     #[serde(default)]
     pub(crate) keeps_nothing: bool,
+    /// Of an overload: how many posts a minute can be kept meanwhile.
+    #[serde(default)]
+    pub(crate) keeps_per_minute: Option<i64>,
+    /// Of an overload: how late what was accepted may be.
+    #[serde(default)]
+    pub(crate) late_max_ms: Option<i64>,
 }
 
 impl Fault {
@@ -264,6 +283,8 @@ impl Fault {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FaultKind {
     Crash,
+    Replaced,
+    Overload,
     Pause,
     Partition,
     Alone,

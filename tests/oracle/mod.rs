@@ -28,7 +28,7 @@
 //!   "alerts": [ …what GET /alerts/<id> answers… ],
 //!   "faults": [ { "kind": "crash", "at": "…", "until": "…", "node": "a" } ],
 //!   "ended_at": "…", "late_max_ms": 2000, "recovery_ms": 1000, "clocks_apart_ms": 0, "news_ms": 0,
-//!   "answer_max_ms": 5000,
+//!   "answer_max_ms": 5000, "taken_up": { "by_others": false, "deadlines_ms": 1000, "sends_ms": 1000 },
 //!   "alarms": [ { "at": "…", "name": "vonage_balance", "alert": null } ],
 //!   "poisoned": { "an alert's id": "…" } }
 //! ```
@@ -44,12 +44,16 @@
 //!   what it `wants`: acknowledge (default), next or resolve. `answer` is absent where none came.
 //! - `call` is raise, acknowledge, resolve or escalate; `status` is absent where no answer came.
 //!   One that is `forged` was made up by somebody else.
-//! - a fault's `kind` is crash, pause (frozen), partition (a node without its store), alone (a node that alone does not
+//! - a fault's `kind` is crash, replaced (a process that ended in good order, for another one), overload (more is posted
+//!   than can be kept; it may say how much can be: `keeps_per_minute`, and how late what was accepted may be:
+//!   `late_max_ms`), pause (frozen), partition (a node without its store), alone (a node that alone does not
 //!   get through to the provider; it excuses nothing where others do), outage (of the provider, for everybody), account (the provider refuses ours), store (it fails, or loses answers; with `keeps_nothing`
 //!   nothing can be kept meanwhile), clock (stepped, so that times are not what they seem) or slow. `until` is when it was mended
 //!   (a process: when the next one was started). An outage may say from when on it was `known_at`.
 //! - `retry_after` of a call says whether its answer said when to ask again; `answer_max_ms` is how long a call may
 //!   wait for its answer, and `news_ms` how long nodes take to hear of each other what fails.
+//! - `taken_up` says how soon what a process left is seen to: after the next start, or `by_others` after its end. Nothing
+//!   is concluded where it is left out, nor where something else was wrong at the same time.
 //! - `alarms` are what the people who run callout were told; nothing is concluded where they are left out. `poisoned`
 //!   are alerts whose record nobody can read any more, and since when; they excuse nothing but themselves.
 //! - the history should end in quiet: `late_max_ms` and `recovery_ms` (how long after a fault is mended things
@@ -61,6 +65,7 @@ mod accepting;
 mod escalating;
 mod forging;
 mod outcome;
+mod recovering;
 mod sending;
 mod telling;
 mod view;
@@ -86,11 +91,14 @@ pub(crate) const PROMISES: &[(&str, &str)] = &[
     ("P12", "webhooks have one effect, in any order"),
     ("P13", "a forgery changes nothing"),
     ("P14", "no webhook that was answered 200 is lost"),
+    ("P15", "what a process left is taken up soon"),
     ("P16", "an outage burns nobody"),
     ("P17", "an account that is refused is told of within a minute"),
     ("P18", "an alert that nobody can work on is told of, and holds up no other"),
+    ("P19", "too much is refused, and what was accepted goes on"),
     ("P20", "nothing is answered 2xx while the store keeps nothing"),
     ("P21", "who is cut off from the store sends nothing new"),
+    ("P22", "a process that is replaced leaves nothing half done"),
     ("P23", "the timeline adds up to the state"),
 ];
 
@@ -117,6 +125,7 @@ pub(crate) fn judge(history: &History) -> Vec<Broken> {
     let mut broken = accepting::judge(&view);
     forging::judge(&view, &mut broken);
     telling::judge(&view, &mut broken);
+    recovering::judge(&view, &mut broken);
     for seen in view.alerts.iter().filter(|seen| !seen.is_poisoned(history)) {
         escalating::judge(&view, seen, &mut broken);
         sending::judge(&view, seen, &mut broken);

@@ -27,8 +27,9 @@ pub(crate) enum Bug {
     SignaturesAreNotChecked,
     AccountIsTakenForRate,
     NodesTellNothing,
-    DamageHides,
     DamageHoldsUp,
+    StartDawdles,
+    StopsLikeAKill,
 }
 
 /// Each bug with a few words and the promises that may be found broken by it.
@@ -56,6 +57,7 @@ pub(crate) const BUGS: &[(Bug, &str, &[&str])] = &[
     (Bug::SignaturesAreNotChecked, "signatures that are not checked", &["P13"]),
     (Bug::AccountIsTakenForRate, "a refused account that is taken for a busy one", &["P17"]),
     (Bug::NodesTellNothing, "nodes that tell each other nothing", &["P16"]),
-    (Bug::DamageHides, "a damaged alert that hides those behind it", &["P18"]),
     (Bug::DamageHoldsUp, "a damaged alert that whoever reads holds the others up", &["P18"]),
+    (Bug::StartDawdles, "a start that looks at what waits after half a minute", &["P15"]),
+    (Bug::StopsLikeAKill, "a stop that waits for no send", &["P22"]),
 ];

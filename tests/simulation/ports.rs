@@ -30,15 +30,24 @@ pub(crate) struct Life {
     fuse: AtomicI64,
     /// The calls by which a node looks around while nothing happens do not count: it dies at work.
     dies_at_work: AtomicBool,
+    /// It is not killed then, but asked to end.
+    ends_in_order: AtomicBool,
     /// How far its clock is ahead of the true time, in milliseconds.
     clock_ahead: AtomicI64,
     pub(crate) killed: Notify,
+    pub(crate) asked_to_end: Notify,
 }
 
 impl Life {
     pub(crate) fn kill_after(&self, n_calls: i64, at_work: bool) {
         self.dies_at_work.store(at_work, Ordering::Relaxed);
         self.fuse.store(n_calls, Ordering::Relaxed);
+    }
+
+    /// Asks the process to end, after so many calls of its work.
+    pub(crate) fn replace_after(&self, n_calls: i64) {
+        self.ends_in_order.store(true, Ordering::Relaxed);
+        self.kill_after(n_calls, true);
     }
 
     /// The process began when its clock showed `shown`.
@@ -63,6 +72,13 @@ const IDLE_CALLS: [&str; 8] =
 /// Of these, what a node asks every second; they are not told of.
 const SWEEPS: [&str; 3] = ["left_behind", "failing", "meet_others"];
 
+/// What became of the fuse at a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Burnt {
+    AskedToEnd,
+    Nothing,
+}
+
 /// What the ports of one process have in common.
 #[derive(Clone)]
 pub(crate) struct Gate {
@@ -74,24 +90,32 @@ pub(crate) struct Gate {
 impl Gate {
     /// Every call passes here on its way in and on its way out.
     async fn pass(&self) {
-        self.burn();
+        if self.burn() == Burnt::AskedToEnd {
+            // Whoever asks comes before this call goes on.
+            tokio::task::yield_now().await;
+        }
         self.stand_still().await;
     }
 
     /// The same for a call that is made though nothing happens.
     async fn pass_idly(&self) {
         if !self.life.dies_at_work.load(Ordering::Relaxed) {
-            self.burn();
+            let _burnt = self.burn();
         }
         self.stand_still().await;
     }
 
-    fn burn(&self) {
+    fn burn(&self) -> Burnt {
         let is_last = self.life.fuse.load(Ordering::Relaxed) > 0 && self.life.fuse.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last && self.life.ends_in_order.load(Ordering::Relaxed) {
+            self.life.asked_to_end.notify_one();
+            return Burnt::AskedToEnd;
+        }
         if is_last {
             self.world.mark("killed in the middle of a call");
             self.life.kill();
         }
+        Burnt::Nothing
     }
 
     /// A frozen process goes on later; a dead one never.
@@ -349,7 +373,13 @@ impl Store for SimStore {
                 armed.extend(last.filter(|_| !armed.is_empty()));
             }
             Some(Bug::LostSendsAreLeft) => armed.retain(|armed| !armed.sending),
-            Some(Bug::DamageHides) => self.gate.world.hide_behind_damage(&mut armed),
+            Some(Bug::StartDawdles) => {
+                let soon = self.gate.world.clock.now().plus(std::time::Duration::from_secs(30));
+                let soon = Timestamp::from_millis(soon.as_millis() + self.gate.life.clock_ahead());
+                for armed in &mut armed {
+                    (armed.wake_at, armed.sending) = (armed.wake_at.max(soon), false);
+                }
+            }
             Some(_) | None => {}
         }
         Ok(armed)
@@ -434,12 +464,9 @@ impl Store for SimStore {
         });
         left.sort_by_key(|armed| (armed.wake_at, armed.id));
         left.truncate(looking.limit);
-        if self.bug() == Some(Bug::LostSendsAreLeft) {
-            left.retain(|armed| !armed.sending);
-        }
         match self.bug() {
+            Some(Bug::LostSendsAreLeft) => left.retain(|armed| !armed.sending),
             Some(Bug::ArmedForgets) => left.clear(),
-            Some(Bug::DamageHides) => self.gate.world.hide_behind_damage(&mut left),
             Some(_) | None => {}
         }
         Ok(left)

@@ -6,14 +6,23 @@ use std::time::Duration;
 
 use callout::clock::Clock;
 use callout::id::AlertId;
-use callout::store::{Armed, Page, StatusFilter, Store};
+use callout::store::{Page, StatusFilter, Store};
 use callout::timestamp::Timestamp;
 
 use super::{BEGAN, World, millis, moment};
 use crate::oracle::history::{Fault, FaultKind, Moment};
 
 pub(crate) fn a_fault(kind: FaultKind, at: Moment, until: Option<Moment>) -> Fault {
-    Fault { kind, at, until, known_at: None, node: None, keeps_nothing: false }
+    Fault {
+        kind,
+        at,
+        until,
+        known_at: None,
+        node: None,
+        keeps_nothing: false,
+        keeps_per_minute: None,
+        late_max_ms: None,
+    }
 }
 
 /// How many alerts are raised in the minutes before an alert is damaged, and in those after it.
@@ -111,7 +120,7 @@ impl World {
         let until = at.plus(lasts);
         let told = Some(format!("n{node}"));
         let fault = |kind| Fault { node: told.clone(), ..a_fault(kind, moment(at), Some(moment(until))) };
-        let what = self.dice().between(0, 11);
+        let what = self.dice().between(0, 12);
         match what {
             0..=3 => {
                 let n_calls = i64::try_from(self.dice().between(1, 40)).unwrap();
@@ -176,6 +185,10 @@ impl World {
                 self.clock.sleep_until(until).await;
                 self.wrong().cut_off.remove(&node);
             }
+            11 => {
+                let n_calls = i64::try_from(self.dice().between(1, 40)).unwrap();
+                self.nodes[node].life.lock().unwrap().replace_after(n_calls);
+            }
             _ => {
                 let until = at.plus(lasts.min(Duration::from_mins(3)));
                 let fault = Fault { until: Some(moment(until)), ..fault(FaultKind::Pause) };
@@ -228,13 +241,6 @@ impl World {
         self.mark("an alert was damaged");
         self.trace(|| format!("alert {id} cannot be read from now on"));
         self.notes().poisoned.entry(id.to_string()).or_insert(moment(self.clock.now()));
-    }
-
-    /// Leaves out all that stand behind a damaged alert, which only a planted bug does.
-    pub(crate) fn hide_behind_damage(&self, armed: &mut Vec<Armed>) {
-        if let Some(damaged) = armed.iter().position(|armed| self.is_poisoned(armed.id)) {
-            armed.truncate(damaged + 1);
-        }
     }
 
     pub(crate) fn is_poisoned(&self, id: AlertId) -> bool {

@@ -14,6 +14,7 @@ use callout::traces::Traces;
 use tokio::sync::broadcast::Receiver;
 
 use super::{BEGAN, World, a_fault, millis, moment};
+use crate::bugs::Bug;
 use crate::oracle::history::{AlarmTold, Fault, FaultKind};
 use crate::ports::{Gate, Life, SimClock, SimSender, SimStore};
 
@@ -33,7 +34,7 @@ impl World {
 
     /// Starts the node, and starts it again whenever it is killed.
     pub(super) async fn keep_alive(self: Arc<Self>, index: usize) {
-        let mut killed_at: Option<Timestamp> = None;
+        let mut ended: Option<(FaultKind, Timestamp)> = None;
         loop {
             let life = Arc::new(Life::default());
             *self.nodes[index].life.lock().unwrap() = Arc::clone(&life);
@@ -45,15 +46,11 @@ impl World {
             let downtime = match started {
                 Some(Ok(engine)) => {
                     self.trace(|| format!("n{index} started"));
-                    if let Some(killed_at) = killed_at.take() {
-                        self.crashed(index, killed_at);
+                    if let Some((how, at)) = ended.take() {
+                        self.was_away(index, how, at);
                     }
                     *self.nodes[index].engine.lock().unwrap() = Some(engine.clone());
-                    life.killed.notified().await;
-                    self.nodes[index].engine.lock().unwrap().take();
-                    engine.abandon();
-                    self.trace(|| format!("n{index} killed"));
-                    self.mark("a node was killed");
+                    ended = Some(self.until_it_ends(index, &life, &engine).await);
                     let longest = self.dice().one_of(&[100, 5_000, 60_000, 1_800_000]);
                     self.dice().between(10, longest)
                 }
@@ -61,7 +58,7 @@ impl World {
                 Some(Err(_)) => 1_000,
                 None => 100,
             };
-            killed_at.get_or_insert(self.clock.now());
+            ended.get_or_insert((FaultKind::Crash, self.clock.now()));
             if !self.is_mended() {
                 let meanwhile = self.dice().between(0, 9);
                 match meanwhile {
@@ -111,10 +108,41 @@ impl World {
         }
     }
 
-    fn crashed(&self, index: usize, at: Timestamp) {
+    /// Waits until the process is killed, or was asked to end and has ended in good order. Returns how it ended, and
+    /// when that began.
+    async fn until_it_ends(&self, index: usize, life: &Life, engine: &Engine) -> (FaultKind, Timestamp) {
+        let is_asked = tokio::select! {
+            biased;
+            () = life.killed.notified() => false,
+            () = life.asked_to_end.notified() => true,
+        };
+        let began = self.clock.now();
+        self.nodes[index].engine.lock().unwrap().take();
+        let mut how = FaultKind::Crash;
+        if is_asked {
+            self.trace(|| format!("n{index} was asked to end"));
+            let stop = async {
+                if self.bug != Some(Bug::StopsLikeAKill) {
+                    engine.stop().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = life.killed.notified() => {}
+                () = stop => how = FaultKind::Replaced,
+            }
+        }
+        engine.abandon();
+        life.kill();
+        self.trace(|| format!("n{index} ended: {how:?}"));
+        self.mark(if how == FaultKind::Replaced { "a node was replaced" } else { "a node was killed" });
+        (how, began)
+    }
+
+    fn was_away(&self, index: usize, how: FaultKind, at: Timestamp) {
         let until = Some(moment(self.clock.now()));
         let node = Some(format!("n{index}"));
-        self.add_fault(Fault { node, ..a_fault(FaultKind::Crash, moment(at), until) });
+        self.add_fault(Fault { node, ..a_fault(how, moment(at), until) });
     }
 
     /// Some node that a request reaches.

@@ -8,12 +8,18 @@ use callout::timestamp::Timestamp;
 use super::machines::CLOCKS_APART_MS;
 use super::{Day, World, moment};
 use crate::oracle::history::{
-    AcknowledgedShown, AlertShown, AttemptShown, CurrentShown, EntryShown, History, Moment, Provider,
+    AcknowledgedShown, AlertShown, AttemptShown, CurrentShown, EntryShown, History, Moment, Provider, TakenUp,
 };
 use crate::oracle::judge;
 
 /// How long after a fault something may still be late: a lease, and what follows it.
 const RECOVERY_MS: i64 = 40_000;
+
+/// How soon one process takes up after its start what the one before left, and several nodes what one of them left.
+const TAKEN_UP: [TakenUp; 2] = [
+    TakenUp { by_others: false, deadlines_ms: 1_000, sends_ms: 1_000 },
+    TakenUp { by_others: true, deadlines_ms: 2_000, sends_ms: 30_000 },
+];
 
 /// Nodes look around every second; what one of them meets the others know a look later.
 const NEWS_MS: i64 = 2_000;
@@ -45,6 +51,7 @@ impl World {
             poisoned: std::mem::take(&mut notes.poisoned),
             news_ms: if self.n_nodes() > 1 { NEWS_MS } else { 0 },
             answer_max_ms: None,
+            taken_up: Some(TAKEN_UP[usize::from(self.n_nodes() > 1)]),
             ended_at: moment(self.clock.now()),
             late_max_ms: 12_000,
             recovery_ms: RECOVERY_MS,
@@ -112,6 +119,7 @@ pub(crate) const MARKS: &[&str] = &[
     "a node was cut off",
     "a node was frozen",
     "a node was killed",
+    "a node was replaced",
     "a read came after the end",
     "a request was made again",
     "a second round began",
