@@ -66,7 +66,8 @@ impl Engine {
         InboundMessage { at, ..message.clone() }
     }
 
-    /// The first that fits: a code, the quoted message, the newest alert that messaged this address.
+    /// The first that fits: a code, the quoted message, the newest alert that messaged this address. A quoted message
+    /// that nobody knows is one whose sender was lost, if there is such a one, before it could write the name down.
     async fn meant(&self, message: &InboundMessage, meaning: &Meaning) -> Result<Option<Meant>, Error> {
         for code in &meaning.codes {
             if let Some(id) = self.coded(*code).await? {
@@ -76,31 +77,38 @@ impl Engine {
                 }
             }
         }
-        if let Some(quoted) = &message.quoted
-            && let Some(reference) = self.0.store.find_message(quoted).await?
-        {
+        let quoted = match &message.quoted {
+            Some(quoted) => self.0.store.find_message(quoted).await?,
+            None => None,
+        };
+        if let Some(reference) = quoted {
             let alert = self.alert(reference.alert).await?;
             if was_messaged(&alert, message) {
                 return Ok(answered_attempt(&alert, message, Begun::WhenDue)
                     .map(|attempt| Meant { id: reference.alert, attempt }));
             }
         }
+        let quotes_unknown = message.quoted.is_some() && quoted.is_none();
         let statuses: &[StatusFilter] = match meaning.intent {
             Intent::Acknowledge | Intent::NextUser | Intent::OptOut => {
                 &[StatusFilter::Escalating, StatusFilter::Exhausted]
             }
             Intent::Resolve => &[StatusFilter::Escalating, StatusFilter::Exhausted, StatusFilter::Acknowledged],
         };
-        let mut may_be_meant = None;
+        let (mut meant, mut may_be_meant) = (None, None);
         for id in self.0.store.find_address(message.channel, &message.from, statuses, LOOKED_AT_MAX).await? {
             let alert: Arc<Alert> = self.alert(id).await?;
-            if let Some(attempt) = answered_attempt(&alert, message, Begun::WhenAccepted) {
-                return Ok(Some(Meant { id, attempt }));
+            let answered = |begun| answered_attempt(&alert, message, begun).map(|attempt| Meant { id, attempt });
+            if quotes_unknown && let Some(nameless) = answered(Begun::WithoutName) {
+                return Ok(Some(nameless));
             }
-            let unknown = || answered_attempt(&alert, message, Begun::WhenDue);
-            may_be_meant = may_be_meant.or_else(|| unknown().map(|attempt| Meant { id, attempt }));
+            meant = meant.or_else(|| answered(Begun::WhenAccepted));
+            if meant.is_some() && !quotes_unknown {
+                break;
+            }
+            may_be_meant = may_be_meant.or_else(|| answered(Begun::WhenDue));
         }
-        Ok(may_be_meant)
+        Ok(meant.or(may_be_meant))
     }
 }
 
@@ -130,15 +138,18 @@ enum Begun {
     /// From when it was to go out, where it may have gone out earlier than is known: the process that sent it
     /// may have been lost before it could write that down.
     WhenDue,
+    /// As [`Begun::WhenDue`], only where a message may have gone out whose name at Vonage is not known.
+    WithoutName,
 }
 
 /// The newest attempt that messaged the sender before the reply was written.
 fn answered_attempt(alert: &Alert, message: &InboundMessage, begun: Begun) -> Option<AttemptNumber> {
     let index = alert.attempts.iter().rposition(|attempt| {
-        let is_unknown = begun == Begun::WhenDue && attempt.unknown > 0;
+        let is_unknown = begun != Begun::WhenAccepted && attempt.unknown > 0;
         let begun_at = attempt.sent_at.filter(|_| !is_unknown).unwrap_or(attempt.due_at);
         let was_before = message.at.is_none_or(|written| written.plus(CLOCKS_APART_MAX) >= begun_at);
-        was_before && reaches(alert, attempt, message)
+        let is_nameless = attempt.unknown > 0 || attempt.ending.is_none() && attempt.provider_ids.is_empty();
+        was_before && reaches(alert, attempt, message) && (is_nameless || begun != Begun::WithoutName)
     })?;
     AttemptNumber::try_from(index + 1).ok()
 }

@@ -70,6 +70,29 @@ async fn a_quoted_message_names_the_alert() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_quoted_message_that_nobody_knows_is_one_whose_sender_was_lost() {
+    let stage = Stage::open().await;
+    stage.vonage.always(Part::Hang);
+    let older = stage.raise(&tutorial(Backend::Messages)).await;
+    stage.pass(seconds(3)).await;
+    let stage = stage.killed_and_started_again(seconds(5)).await;
+    stage.vonage.always(Part::Accept);
+    stage.pass(minutes(1)).await;
+    let newer = stage.raise(&tutorial(Backend::Messages)).await;
+    stage.pass(minutes(1)).await;
+    assert_eq!(stage.attempts(older).await, ["sent"], "it was sent again, and that message has another name");
+    let quoting = InboundMessage {
+        quoted: Some("its-sender-did-not-live-to-write-this-down".parse().unwrap()),
+        text: Some("this one".into()),
+        ..stage.inbound(Channel::Messenger, TONY_MESSENGER)
+    };
+    assert_eq!(stage.reply_with(quoting.clone()).await, Received::Effective);
+    assert_eq!(statuses(&stage, [older, newer]).await, ["acknowledged", "escalating"]);
+    stage.reply_with(quoting).await;
+    assert_eq!(statuses(&stage, [older, newer]).await, ["acknowledged", "acknowledged"], "else the newest is meant");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_button_wins_over_code_and_quoted_message() {
     let stage = Stage::open().await;
     let alerts = two_alerts(&stage).await;
