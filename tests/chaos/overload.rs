@@ -26,10 +26,11 @@ const COMMIT: Duration = Duration::from_millis(600);
 /// webhooks are about at once takes them one commit after the other, and the machine is busy.
 const FIRST_TRIES_PERCENT: usize = 80;
 /// What each post of the flood weighs, and how many are on their way at every moment: together more than may wait
-/// for the store (48 MiB of new alerts). A commit takes seventeen of them, so that in each second far more than three
-/// times as much is asked for as can be kept.
+/// for the store (48 MiB of new alerts), and more than the bodies of all requests may have (64 MiB), so that some are
+/// refused however little the machine gets done. A commit takes seventeen of them, so that in each second far more
+/// than three times as much is asked for as can be kept.
 const POST_BYTES: usize = 240_000;
-const N_POSTERS: usize = 280;
+const N_POSTERS: usize = 340;
 /// How many posts a minute are accepted in the midst of it at the least: far fewer than the disk can keep (a thousand),
 /// since the machine may be busy.
 const KEPT_PER_MINUTE: i64 = 60;
