@@ -14,9 +14,9 @@ use rusqlite::Connection;
 use super::fault::{Reach, Refusal, reach_of_failed_sync};
 use super::writer::Shared;
 
-/// After how many deeds the log is moved, of about 5 pages of 4 KiB each: seldom enough that the syncs of the move do
-/// not slow the commits, and soon enough that a start after a kill has little to take up.
-const DEEDS_BETWEEN: usize = 1_024;
+/// After how many deeds the log is moved, of about 5 pages of 4 KiB each. Four times as many made the slowest commits
+/// twice as slow, because more has to be synced at once.
+const DEEDS_BETWEEN: usize = 256;
 /// How long the log may grow, in pages of 4 KiB, before the writer stops to start it anew.
 const WAL_PAGES_MAX: i32 = 16_384;
 
