@@ -65,11 +65,24 @@ impl Look {
         self.ahead.saturating_add(self.shift)
     }
 
+    /// How wrong this may be by a later moment: the database may have read its clock at any time while it was asked, and
+    /// the clocks have run apart since.
+    fn unsure_by(&self, moment: Timestamp) -> Duration {
+        self.took / 2 + moment.since(self.at) / UNEVEN_MAX
+    }
+
     /// How far the database's clock has jumped since an earlier look, in milliseconds, if it has.
     fn jump_since(&self, earlier: &Self) -> Option<i64> {
         let jump = self.ahead.saturating_sub(earlier.ahead);
-        let unsure = (self.took + earlier.took) / 2 + self.at.since(earlier.at) / UNEVEN_MAX;
+        let unsure = self.unsure_by(self.at) + earlier.unsure_by(self.at);
         (u128::from(jump.unsigned_abs()) >= (JUMP_MIN + unsure).as_millis()).then_some(jump)
+    }
+
+    /// Whether this says more than the look that the clock was set by: it is the surer one, or both cannot be right.
+    fn outdoes(&self, trusted: &Self) -> bool {
+        let (own, other) = (self.unsure_by(self.at), trusted.unsure_by(self.at));
+        let apart = self.offset().abs_diff(trusted.offset());
+        own <= other || u128::from(apart) > (own + other).as_millis()
     }
 }
 
@@ -107,17 +120,22 @@ pub(super) async fn begin(
 }
 
 async fn keep_right(database: Arc<Database>, clock: Arc<SharedClock>, node: Uuid, first: Look) {
-    let mut last = first;
+    let (mut last, mut trusted) = (first, first);
     loop {
         let base = database.clock();
         base.sleep_until(base.now().plus(MEASURE_EVERY)).await;
         let looked = agree(&database, node, last).await;
         // While the database cannot be asked, the monotonic clock carries on.
         let Ok(Some(next)) = looked else { continue };
+        last = next;
+        // A busy database answers late, and a late answer is no reason to set a clock that was set by a quick one.
+        if !next.outdoes(&trusted) {
+            continue;
+        }
+        trusted = next;
         if (next.offset() - clock.offset()).abs() > NOISE_MAX {
             clock.set_offset(next.offset());
         }
-        last = next;
     }
 }
 
@@ -160,5 +178,46 @@ async fn stood_still(database: &Database, node: Uuid, looked: Look, jump: i64) -
     match database.rows_once(statements::GOES_ON, values).await?.first() {
         Some(row) => rows::value(row, 0),
         None => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A look that began so many seconds after the first one, took so many milliseconds and found the database so far
+    /// ahead.
+    fn looked(second: u64, took: u64, ahead: i64) -> Look {
+        let at = Timestamp::from_millis(1_000_000).plus(Duration::from_secs(second));
+        Look { ahead, shift: 0, took: Duration::from_millis(took), at }
+    }
+
+    #[test]
+    fn a_late_answer_does_not_move_a_clock_that_a_quick_one_has_set() {
+        let quick = looked(0, 2, 1_000);
+        assert!(!looked(1, 400, 1_190).outdoes(&quick), "190 of the 400 ms were spent on the way there");
+        assert!(!looked(60, 400, 820).outdoes(&quick));
+    }
+
+    #[test]
+    fn each_quick_answer_is_followed() {
+        let quick = looked(0, 2, 1_000);
+        assert!(looked(1, 2, 1_003).outdoes(&quick));
+        assert!(looked(1, 3, 1_060).outdoes(&quick), "a small correction of the database's clock");
+        assert!(looked(1, 2, 1_000).outdoes(&looked(0, 400, 1_190)), "what a late answer had set is set right");
+    }
+
+    #[test]
+    fn a_late_answer_counts_where_the_clock_must_be_wrong() {
+        let quick = looked(0, 2, 1_000);
+        assert!(looked(1, 100, 1_080).outdoes(&quick), "no more than 50 ms can come from the way");
+        assert!(looked(1, 400, 9_000).outdoes(&quick), "this machine stood still");
+    }
+
+    #[test]
+    fn where_all_answers_are_late_the_clock_does_not_run_away() {
+        let quick = looked(0, 2, 1_000);
+        assert!(!looked(30, 100, 1_020).outdoes(&quick));
+        assert!(looked(60, 100, 1_020).outdoes(&quick), "after a minute the old setting is no surer");
     }
 }
