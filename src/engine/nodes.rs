@@ -196,7 +196,7 @@ impl Engine {
     /// Takes notice of alerts whose sends fail wherever that happens, and of those that failed here and were
     /// seen to elsewhere.
     async fn judge_the_way_together(&self, rounds: &mut Rounds) -> Result<(), Error> {
-        let mut looked_at = self.0.store.failing(FAILING_LOOKED_AT_MAX).await?;
+        let mut looked_at = self.0.store.failing(None, FAILING_LOOKED_AT_MAX).await?;
         let here = self.0.outage.failing_after(rounds.last_failing, FAILING_LOOKED_AT_MAX);
         rounds.last_failing = match here.last() {
             Some(last) if here.len() == FAILING_LOOKED_AT_MAX => *last,

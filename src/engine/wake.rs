@@ -4,12 +4,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::FutureExt;
 
-use crate::escalation::{Alert, Event, Ignored, Progress, RETRY_AFTER_MAX};
+use crate::escalation::{Alert, Event, Ignored, Progress};
 use crate::id::AlertId;
-use crate::store::Armed;
-use crate::timestamp::Timestamp;
 use crate::traces::Deed;
 
 use super::apply::Applied;
@@ -20,8 +18,8 @@ use super::{Engine, Error, WAKING_MAX};
 
 /// How many alerts are taken up at a time.
 const TAKE_UP_PAGE: usize = 10_000;
-/// How many alerts are read at the same time when they are taken up.
-const LEARNING_MAX: usize = 64;
+/// How many failing alerts are read before it is asked whether more must be known.
+const LEARNING_PAGE: usize = 16;
 /// How long to wait before work begins again that a defect stopped.
 const WORK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long to wait before looking again whether the known outcome of a send is written down.
@@ -43,8 +41,6 @@ impl Engine {
             let page = shared.store.armed(after, TAKE_UP_PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
-            let looking = stream::iter(&page);
-            looking.for_each_concurrent(LEARNING_MAX, |armed| self.learn_of_failing(armed, now)).await;
             wakes.extend(page.iter().map(|armed| {
                 if armed.sending {
                     (now, Wake { id: armed.id, why: WakeWhy::SenderLost })
@@ -53,6 +49,7 @@ impl Engine {
                 }
             }));
         }
+        self.learn_of_failing().await?;
         let n_armed = wakes.len();
         // At once: with every page, all that were armed before would be gone through again.
         shared.timers.arm_all(wakes);
@@ -65,13 +62,20 @@ impl Engine {
     }
 
     /// An outage outlives a restart: what was failing when the process before ended counts as failing
-    /// until something is accepted. Whoever waits for a retry is due within the longest wait before one,
-    /// so that nobody else needs to be read, and two are enough for the judgement.
-    async fn learn_of_failing(&self, armed: &Armed, now: Timestamp) {
-        let may_be_failing = armed.wake_at <= now.plus(RETRY_AFTER_MAX) && !self.0.outage.is_vonage_blocked();
-        if may_be_failing && let Ok(alert) = self.alert(armed.id).await {
-            self.observe_way(&alert);
+    /// until something is accepted. Two alerts are enough for the judgement.
+    async fn learn_of_failing(&self) -> Result<(), Error> {
+        let mut before = None;
+        while !self.0.outage.is_vonage_blocked() {
+            let page = self.0.store.failing(before, LEARNING_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            before = Some(*last);
+            for id in page {
+                if let Ok(alert) = self.alert(id).await {
+                    self.observe_way(&alert);
+                }
+            }
         }
+        Ok(())
     }
 
     pub(super) fn begin_loops(&self) {

@@ -143,6 +143,13 @@ impl Store for MemoryStore {
         Ok(later.map(|(_, armed)| *armed).take(limit).collect())
     }
 
+    async fn failing(&self, before: Option<AlertId>, limit: usize) -> Result<Vec<AlertId>, Error> {
+        let shelves = self.shelves();
+        let older = shelves.armed.range((Bound::Unbounded, before.map_or(Bound::Unbounded, Bound::Excluded)));
+        let fails = |id: &AlertId| shelves.alerts.get(id).is_some_and(|stored| findable::is_failing(&stored.alert));
+        Ok(older.rev().map(|(id, _)| *id).filter(fails).take(limit).collect())
+    }
+
     async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {
         let shelves = self.shelves();
         let older = shelves.alerts.range(..page.before.unwrap_or(AlertId::from_bits(u128::MAX)));

@@ -74,6 +74,9 @@ pub trait Store: Send + Sync + 'static {
         }
     }
 
+    /// Escalating alerts whose latest send failed, newest first, beginning with those older than `before`.
+    async fn failing(&self, before: Option<AlertId>, limit: usize) -> Result<Vec<AlertId>, Error>;
+
     /// Alerts newest first. One that cannot be understood is logged and left out, so that it hides no other.
     async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error>;
 
@@ -183,11 +186,6 @@ pub trait Store: Send + Sync + 'static {
     /// What nobody has seen to although it was due, in the order of the wake-ups. Asked only where several
     /// processes use the store; the others have nothing of the kind.
     async fn left_behind(&self, _looking: &LeftBehind) -> Result<Vec<Armed>, Error> {
-        Ok(Vec::new())
-    }
-
-    /// Escalating alerts whose latest send failed, newest first. Asked only where several processes use the store.
-    async fn failing(&self, _limit: usize) -> Result<Vec<AlertId>, Error> {
         Ok(Vec::new())
     }
 

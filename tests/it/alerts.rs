@@ -100,6 +100,27 @@ pub(crate) fn after_sending(alert: &Alert, id: &str) -> Arc<Alert> {
     after(&sending, &accepted, alert.updated_at)
 }
 
+/// The alert after a try of its current attempt that did not get through.
+#[track_caller]
+pub(crate) fn after_failing(alert: &Alert) -> Arc<Alert> {
+    let sending = after(alert, &Event::TurnCame, alert.updated_at);
+    let attempt = sending.newest_attempt();
+    let try_number = sending.attempt(attempt).expect("it was begun").tries;
+    let failure = Failure { code: None, detail: "Nobody there".into() };
+    after(&sending, &Event::Trouble { attempt, try_number, trouble: trouble(alert, failure) }, alert.updated_at)
+}
+
+fn trouble(alert: &Alert, failure: Failure) -> Trouble {
+    Trouble {
+        failure,
+        outcome: TroubleOutcome::NotSent,
+        retry_after: None,
+        jitter: 17,
+        last_accepted_at: Some(alert.updated_at),
+        failing_here_since: None,
+    }
+}
+
 /// The alert after Tony wrote that he has seen it; an attempt must have been sent.
 #[track_caller]
 pub(crate) fn after_acknowledging(alert: &Alert) -> Arc<Alert> {
@@ -188,12 +209,8 @@ fn some_event(alert: &Alert, dice: &mut Dice, n: u64) -> Event {
             attempt,
             try_number,
             trouble: Trouble {
-                failure,
                 outcome: dice.one_of(&[TroubleOutcome::NotSent, TroubleOutcome::Unknown]),
-                retry_after: None,
-                jitter: 17,
-                last_accepted_at: Some(alert.updated_at),
-                failing_here_since: None,
+                ..trouble(alert, failure)
             },
         },
         13 => Event::SenderLost,

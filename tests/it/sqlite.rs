@@ -12,7 +12,8 @@ use callout::escalation::{Alert, Event};
 use callout::id::{AlertNumber, AttemptRef};
 use callout::incoming::{Foreign, Incoming};
 use callout::store::{
-    Claim, ClaimKey, Error, Insert, OpenError, Outcome, Page, SqliteStore, StatusFilter, Store, Stored, Update,
+    Claim, ClaimKey, DeliveryPage, Error, Insert, OpenError, Outcome, Page, SqliteStore, StatusFilter, Store, Stored,
+    Update,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -212,8 +213,8 @@ async fn a_database_of_a_newer_callout_is_refused_as_it_is() {
     place.tamper("PRAGMA user_version = 7");
     let before = fs::read(place.path()).unwrap();
     let error = place.refused();
-    assert!(matches!(error, OpenError::Newer { found: 7, known: 5, .. }), "{error:?}");
-    assert!(error.to_string().contains("was written by a newer callout (schema 7; this one knows up to 5)"), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 7, known: 6, .. }), "{error:?}");
+    assert!(error.to_string().contains("was written by a newer callout (schema 7; this one knows up to 6)"), "{error}");
     assert_eq!(fs::read(place.path()).unwrap(), before);
 }
 
@@ -227,7 +228,7 @@ async fn an_alert_that_was_exhausted_before_the_upgrade_is_found_by_its_key_afte
     store.close().await;
     drop(store);
     place.tamper(
-        "DROP TABLE timeline; DROP TABLE deliveries; DROP INDEX spent_keys; ALTER TABLE states DROP COLUMN spent_key;
+        "DROP INDEX failing; ALTER TABLE states DROP COLUMN failing; DROP TABLE timeline; DROP TABLE deliveries; DROP INDEX spent_keys; ALTER TABLE states DROP COLUMN spent_key;
          DROP INDEX forgettable; ALTER TABLE states DROP COLUMN settled_at; PRAGMA user_version = 1",
     );
     let store = place.open();
@@ -235,6 +236,49 @@ async fn an_alert_that_was_exhausted_before_the_upgrade_is_found_by_its_key_afte
     assert_eq!(store.find_key("memory", 9).await.unwrap(), [alert(2).id()]);
     keep(&store, alert_with_key(3, "disk")).await;
     assert_eq!(store.forget(at(1_000), 9).await.unwrap(), 1, "how long it has been exhausted is known as well");
+}
+
+/// What a callout of schema 5 had in its file when it was killed: somebody waiting, acknowledged, exhausted and resolved
+/// alerts, one that was posted with an idempotency key, and one whose sends failed; a webhook that came too early and a
+/// callback whose endpoint did not answer.
+const OF_SCHEMA_5: &str = include_str!("../databases/sqlite-schema-5.sql");
+
+#[tokio::test]
+async fn a_database_that_an_older_callout_left_is_taken_up_whole() {
+    let place = Place::new();
+    place.tamper(OF_SCHEMA_5);
+    let store = place.open();
+    let alerts = store.list(&Page { limit: 9, ..Page::default() }).await.unwrap();
+    let shown: Vec<_> = alerts.iter().map(|alert| (alert.status.name(), &*alert.raised.message)).collect();
+    let expected = [
+        ("escalating", "Fails"),
+        ("escalating", "Posted once"),
+        ("resolved", "Over"),
+        ("exhausted", "Nobody answered"),
+        ("acknowledged", "Acknowledged by Tony"),
+        ("escalating", "Waiting for Tony"),
+    ];
+    assert_eq!(shown, expected);
+    let [fails, once, _, exhausted, _, waiting] = &*alerts else { panic!("six alerts") };
+    let armed: Vec<_> = store.armed(None, 9).await.unwrap().iter().map(|armed| armed.id).collect();
+    assert_eq!(armed, [waiting.id(), once.id(), fails.id()]);
+    assert_eq!(store.failing(None, 9).await.unwrap(), [fails.id()], "an outage is remembered");
+    assert_eq!(store.find_key("disk", 9).await.unwrap(), [waiting.id()]);
+    assert_eq!(store.find_key("memory", 9).await.unwrap(), [exhausted.id()]);
+    let message = provider_id("1c332bf2-46c0-4681-ad0a-5347b7f68daa");
+    assert_eq!(store.find_message(&message).await.unwrap(), Some(AttemptRef { alert: waiting.id(), attempt: 1 }));
+    let number = address(Channel::Sms, "447700900002");
+    let escalating = [StatusFilter::Escalating];
+    let found = store.find_address(Channel::Sms, &number, &escalating, 9).await.unwrap();
+    assert_eq!(found, [fails.id(), once.id()]);
+    let early = provider_id("11111111-2222-4333-8444-555555555555");
+    assert_eq!(store.parked(&early).await.unwrap().len(), 1);
+    let callbacks =
+        store.outbox().unwrap().deliveries(DeliveryPage { is_dead: false, before: None, limit: 9 }).await.unwrap();
+    assert_eq!(callbacks.iter().map(|callback| callback.alert).collect::<Vec<_>>(), [Some(alerts[4].id())]);
+    store.close().await;
+    drop(store);
+    assert_eq!(place.open().list(&Page { limit: 9, ..Page::default() }).await.unwrap(), alerts, "and once more");
 }
 
 #[test]

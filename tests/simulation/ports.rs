@@ -472,11 +472,8 @@ impl Store for SimStore {
         Ok(left)
     }
 
-    async fn failing(&self, limit: usize) -> Result<Vec<AlertId>, Error> {
-        let page = Page { status: Some(StatusFilter::Escalating), limit: usize::MAX, ..Page::default() };
-        let mut alerts = call!(self, "failing", false, self.gate.world.kept.list(&page))?;
-        alerts.retain(|alert| alert.attempts.last().is_some_and(|newest| newest.failing_since.is_some()));
-        Ok(alerts.iter().take(limit).map(|alert| alert.id()).collect())
+    async fn failing(&self, before: Option<AlertId>, limit: usize) -> Result<Vec<AlertId>, Error> {
+        call!(self, "failing", false, self.gate.world.kept.failing(before, limit))
     }
 
     async fn meet_others(&self, accepted_at: Option<Timestamp>) -> Result<Others, Error> {

@@ -104,7 +104,7 @@ pub(super) const OVERDUE: &str = "SELECT id, wake_at, sending FROM callout.state
      WHERE wake_at IS NOT NULL AND (wake_at, id) > ($1, $2) AND wake_at <= $3 AND (sending OR wake_at <= $4) \
      ORDER BY wake_at, id LIMIT $5";
 
-pub(super) const FAILING: &str = "SELECT id FROM callout.states WHERE failing ORDER BY id DESC LIMIT $1";
+pub(super) const FAILING: &str = "SELECT id FROM callout.states WHERE failing AND id < $1 ORDER BY id DESC LIMIT $2";
 
 pub(super) const FIND_MESSAGE: &str = "SELECT a.id, m.attempt FROM callout.messages m \
      JOIN callout.alerts a ON a.number = m.number WHERE m.id = $1";

@@ -128,8 +128,8 @@ impl Deed for InsertAlert {
         let raised = seal(&self.raised, &[&number.to_be_bytes(), &id, &plan.to_be_bytes()]);
         books.connection.prepare_cached(sql)?.execute(params![number, id, alert.raised.policy, plan, raised])?;
         let armed = findable::armed(alert);
-        let sql = "INSERT INTO states (number, id, version, status, wake_at, sending, open_key, record, settled_at) \
-                   VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let sql = "INSERT INTO states (number, id, version, status, wake_at, sending, open_key, record, settled_at, failing) \
+                   VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         books.connection.prepare_cached(sql)?.execute(params![
             number,
             id,
@@ -139,6 +139,7 @@ impl Deed for InsertAlert {
             open_key,
             self.version.record,
             findable::settled_at(alert).map(Timestamp::as_millis),
+            findable::is_failing(alert),
         ])?;
         self.version.keep_ways_to_it(books)?;
         Ok((Insert::Inserted(self.version.stored(1)), Some(plan)))
@@ -209,7 +210,7 @@ impl Deed for UpdateAlert {
         let number = rows::signed(alert.raised.number.0);
         let armed = findable::armed(alert);
         let sql = "UPDATE states SET version = version + 1, status = ?3, wake_at = ?4, sending = ?5, record = ?6, \
-                   settled_at = ?7 WHERE number = ?1 AND version = ?2";
+                   settled_at = ?7, failing = ?8 WHERE number = ?1 AND version = ?2";
         let n_changed = books.connection.prepare_cached(sql)?.execute(params![
             number,
             rows::signed(self.seen_version),
@@ -218,6 +219,7 @@ impl Deed for UpdateAlert {
             armed.is_some_and(|armed| armed.sending),
             self.version.record,
             findable::settled_at(alert).map(Timestamp::as_millis),
+            findable::is_failing(alert),
         ])?;
         if n_changed == 0 {
             return Ok(Update::Stale);

@@ -196,6 +196,10 @@ impl Store for SqliteStore {
         self.readers.read(move |connection, _| rows::overdue(connection, before, after, limit)).await
     }
 
+    async fn failing(&self, before: Option<AlertId>, limit: usize) -> Result<Vec<AlertId>, Error> {
+        self.readers.read(move |connection, _| rows::failing(connection, before, limit)).await
+    }
+
     async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {
         let page = page.clone();
         self.readers.read(move |connection, shared| rows::list(connection, &shared.plans, &page)).await

@@ -18,12 +18,13 @@ const SQLITE_MIN: i32 = 3_051_003;
 /// Marks a database as callout's: "call" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x6361_6c6c;
 /// The steps that make the schema, in order; the database remembers how many it has seen.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../migrations/sqlite/1.sql"),
     include_str!("../migrations/sqlite/2.sql"),
     include_str!("../migrations/sqlite/3.sql"),
     include_str!("../migrations/sqlite/4.sql"),
     include_str!("../migrations/sqlite/5.sql"),
+    include_str!("../migrations/sqlite/6.sql"),
 ];
 /// How large a database may be to be looked through before anything else happens, where the process before
 /// did not come to its end; a larger one is looked through while it works.

@@ -32,6 +32,10 @@ const ARMED: &str = "SELECT id, wake_at, sending FROM states INDEXED BY armed \
 const OVERDUE: &str = "SELECT id, wake_at, sending FROM states INDEXED BY armed \
                        WHERE wake_at IS NOT NULL AND id > ?1 AND wake_at < ?3 ORDER BY id LIMIT ?2";
 
+/// Alerts whose latest send failed.
+const FAILING: &str =
+    "SELECT id FROM states INDEXED BY failing WHERE failing = 1 AND id < ?1 ORDER BY id DESC LIMIT ?2";
+
 /// An alert as its row has it.
 struct AlertRow {
     number: i64,
@@ -132,6 +136,17 @@ pub(super) fn overdue(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+pub(super) fn failing(connection: &Connection, before: Option<AlertId>, limit: usize) -> Result<Vec<AlertId>, Fault> {
+    let mut statement = connection.prepare_cached(FAILING)?;
+    let rows = statement.query_map(params![bytes_before(before), signed(limit)], alert_id)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// No id stands behind this.
+fn bytes_before(before: Option<AlertId>) -> [u8; 16] {
+    before.map_or([u8::MAX; 16], id_bytes)
+}
+
 /// An empty blob stands before every id.
 fn bytes_after(after: Option<AlertId>) -> Vec<u8> {
     after.map_or_else(Vec::new, |after| id_bytes(after).to_vec())
@@ -145,7 +160,7 @@ fn armed_of(row: &Row<'_>) -> rusqlite::Result<Armed> {
 /// The alerts of a page. One that means nothing is left out, loudly, so that it hides no other.
 pub(super) fn list(connection: &Connection, plans: &Plans, page: &Page) -> Result<Vec<Arc<Alert>>, Fault> {
     let mut statement = connection.prepare_cached(&question_for(page))?;
-    let before = page.before.map_or([u8::MAX; 16], id_bytes);
+    let before = bytes_before(page.before);
     let status = page.status.map(status_word);
     let named: [(&str, &dyn ToSql); 3] = [(":before", &before), (":policy", &page.policy), (":status", &status)];
     for (name, value) in named {
@@ -304,6 +319,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let connection = opening::open_writer(&directory.path().join("callout.db"), opening::Left::Never).unwrap();
         assert_eq!(plan_of(&connection, ARMED), "SEARCH states USING COVERING INDEX armed (id>?)");
+        assert_eq!(plan_of(&connection, FAILING), "SEARCH states USING COVERING INDEX failing (id<?)");
         let of_a_key = plan_of(&connection, OF_A_KEY);
         assert!(
             of_a_key.contains("open_keys (open_key=?)") && of_a_key.contains("spent_keys (spent_key=?)"),

@@ -10,8 +10,8 @@ use callout::store::{Page, StatusFilter, Store};
 
 use super::{PARKED_MAX, keep, read, replace, webhook};
 use crate::alerts::{
-    address, after, after_acknowledging, after_everybody, after_resolving, after_sending, alert, alert_with_key, at,
-    begin, plan, provider_id, raised,
+    address, after, after_acknowledging, after_everybody, after_failing, after_resolving, after_sending, alert,
+    alert_with_key, at, begin, plan, provider_id, raised,
 };
 
 pub(super) async fn wake_ups_are_paged_in_the_order_of_ids(store: &Arc<dyn Store>) {
@@ -56,6 +56,26 @@ pub(super) async fn a_wake_up_says_whether_somebody_is_sending(store: &Arc<dyn S
     replace(store, &stored, accepted).await;
     let armed = store.armed(None, 1).await.unwrap()[0];
     assert_eq!((armed.sending, armed.wake_at), (false, at(302)));
+}
+
+pub(super) async fn what_fails_is_found_newest_first(store: &Arc<dyn Store>) {
+    let mut failing = Vec::new();
+    for number in 1..=4 {
+        let stored = keep(store, alert(number)).await;
+        failing.push(replace(store, &stored, after_failing(&stored.alert)).await);
+    }
+    keep(store, alert(5)).await;
+    let answered = &failing[1];
+    replace(store, answered, after_acknowledging(&answered.alert)).await;
+    let [oldest, newer, newest] = [1, 3, 4].map(|number| alert(number).id());
+    assert_eq!(store.failing(None, 9).await.unwrap(), [newest, newer, oldest]);
+    assert_eq!(store.failing(None, 2).await.unwrap(), [newest, newer]);
+    assert_eq!(store.failing(Some(newer), 2).await.unwrap(), [oldest]);
+    assert!(store.failing(Some(oldest), 2).await.unwrap().is_empty());
+    let again = replace(store, &failing[3], after(&failing[3].alert, &Event::TurnCame, at(60))).await;
+    assert_eq!(store.failing(None, 1).await.unwrap(), [newest], "nobody knows yet whether it gets through now");
+    replace(store, &again, after(&again.alert, &Event::Accepted { attempt: 1, id: None }, at(61))).await;
+    assert_eq!(store.failing(None, 9).await.unwrap(), [newer, oldest]);
 }
 
 pub(super) async fn lists_are_newest_first_in_pages(store: &Arc<dyn Store>) {
