@@ -197,6 +197,9 @@ impl Engine {
 
     /// Sends at full pace, or leaves sending to the other nodes but for a try now and then.
     pub(super) fn take_or_leave_turns(&self) {
+        if self.0.store.is_sole_owner() {
+            return;
+        }
         let leaves = self.0.own_sends.leaves_sending(self.now());
         let is_news = self.0.turns.set_trying(leaves);
         match (leaves, is_news) {

@@ -99,8 +99,8 @@ impl Engine {
         for id in self.0.store.find_address(message.channel, &message.from, statuses, LOOKED_AT_MAX).await? {
             let alert: Arc<Alert> = self.alert(id).await?;
             let answered = |begun| answered_attempt(&alert, message, begun).map(|attempt| Meant { id, attempt });
-            if quotes_unknown && let Some(nameless) = answered(Begun::WithoutName) {
-                return Ok(Some(nameless));
+            if quotes_unknown && let Some(nameless) = newest_before(&alert, message, Begun::WhenDue, may_be_nameless) {
+                return Ok(Some(Meant { id, attempt: nameless }));
             }
             meant = meant.or_else(|| answered(Begun::WhenAccepted));
             if meant.is_some() && !quotes_unknown {
@@ -138,18 +138,30 @@ enum Begun {
     /// From when it was to go out, where it may have gone out earlier than is known: the process that sent it
     /// may have been lost before it could write that down.
     WhenDue,
-    /// As [`Begun::WhenDue`], only where a message may have gone out whose name at Vonage is not known.
-    WithoutName,
+}
+
+/// Whether a message of the attempt may have gone out whose name at Vonage is not known.
+fn may_be_nameless(attempt: &Attempt) -> bool {
+    attempt.unknown > 0 || attempt.ending.is_none() && attempt.provider_ids.is_empty()
 }
 
 /// The newest attempt that messaged the sender before the reply was written.
 fn answered_attempt(alert: &Alert, message: &InboundMessage, begun: Begun) -> Option<AttemptNumber> {
+    newest_before(alert, message, begun, |_any| true)
+}
+
+/// As [`answered_attempt`], of those only that are asked for.
+fn newest_before(
+    alert: &Alert,
+    message: &InboundMessage,
+    begun: Begun,
+    is_asked_for: impl Fn(&Attempt) -> bool,
+) -> Option<AttemptNumber> {
     let index = alert.attempts.iter().rposition(|attempt| {
         let is_unknown = begun != Begun::WhenAccepted && attempt.unknown > 0;
         let begun_at = attempt.sent_at.filter(|_| !is_unknown).unwrap_or(attempt.due_at);
         let was_before = message.at.is_none_or(|written| written.plus(CLOCKS_APART_MAX) >= begun_at);
-        let is_nameless = attempt.unknown > 0 || attempt.ending.is_none() && attempt.provider_ids.is_empty();
-        was_before && reaches(alert, attempt, message) && (is_nameless || begun != Begun::WithoutName)
+        was_before && reaches(alert, attempt, message) && is_asked_for(attempt)
     })?;
     AttemptNumber::try_from(index + 1).ok()
 }

@@ -48,6 +48,19 @@ impl Callout {
         stream
     }
 
+    /// A connection whose request to raise an alert has begun; its body is still to come.
+    async fn has_begun_to_post(&self, body: &str) -> TcpStream {
+        let mut stream = self.connect().await;
+        let head = format!(
+            "POST /alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
+             expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(head_of_answer(&mut stream).await, "HTTP/1.1 100 Continue\r\n\r\n");
+        stream
+    }
+
     /// What comes back to these bytes until the connection is closed.
     async fn says_to(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await;
@@ -192,14 +205,7 @@ async fn connections_over_the_limit_wait_and_get_their_turn() {
 async fn when_all_connections_are_taken_the_longest_idle_one_makes_room() {
     let callout = with_limits(TAKEN).await;
     let body = json!({ "message": "x" }).to_string();
-    let mut slow = callout.connect().await;
-    let head = format!(
-        "POST /alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
-         expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    slow.write_all(head.as_bytes()).await.unwrap();
-    assert_eq!(head_of_answer(&mut slow).await, "HTTP/1.1 100 Continue\r\n\r\n");
+    let mut slow = callout.has_begun_to_post(&body).await;
     let mut silent = callout.connect().await;
     let mut idle = callout.answered().await;
 
@@ -293,16 +299,7 @@ async fn a_caller_who_hangs_up_does_not_stop_what_was_begun() {
 async fn a_stop_lets_a_request_that_has_begun_come_to_its_end() {
     let callout = Callout::start().await;
     let body = json!({ "message": "x" }).to_string();
-    let mut stream = callout.connect().await;
-    let head = format!(
-        "POST /alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
-         expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut go_on = [0; 25];
-    stream.read_exact(&mut go_on).await.unwrap();
-    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n", "the request has begun");
+    let mut stream = callout.has_begun_to_post(&body).await;
     let address = callout.address();
     let finish = async {
         stream.write_all(body.as_bytes()).await.unwrap();
