@@ -199,6 +199,11 @@ async fn three_times_what_can_be_kept_delays_no_webhook_and_breaks_no_promise() 
     let mut verdict = judge(&evidence, Pace::WhenItCan);
     verdict.broken.extend(judge_by_the_oracle(&home, &evidence, &faults, Pace::WhenItCan));
     assert!(verdict.broken.is_empty(), "seed {}:\n{}", seed(), verdict.broken.join("\n"));
+    eprintln!(
+        "{} of {n_tries} webhooks were answered 200 at their first try; latest deadline {:?} after it was due",
+        n_tries - again.len(),
+        verdict.latest
+    );
     assert!(verdict.latest < LATE_MAX, "a deadline was taken up {:?} late", verdict.latest);
     assert!(n_refused_under_way > 0, "it was an overload");
     assert!(n_promised_under_way > 0, "and it was worked on");
