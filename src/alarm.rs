@@ -32,6 +32,8 @@ pub enum Alarm {
     VonageBalance,
     /// Nothing gets through to Vonage.
     VonageUnreachable,
+    /// Nothing gets through to Vonage from this node, though it does from others.
+    NodeCutOff,
     /// Nothing gets through to the mail server.
     EmailUnreachable,
     /// Nobody answered an alert.
@@ -52,10 +54,11 @@ pub enum Alarm {
 
 impl Alarm {
     /// Every alarm.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::VonageCredentialsRefused,
         Self::VonageBalance,
         Self::VonageUnreachable,
+        Self::NodeCutOff,
         Self::EmailUnreachable,
         Self::AlertExhausted,
         Self::AuditFailed,
@@ -75,6 +78,7 @@ impl Alarm {
             Self::VonageCredentialsRefused => "vonage_credentials_refused",
             Self::VonageBalance => "vonage_balance",
             Self::VonageUnreachable => "vonage_unreachable",
+            Self::NodeCutOff => "node_cut_off",
             Self::EmailUnreachable => "email_unreachable",
             Self::AlertExhausted => "alert_exhausted",
             Self::AuditFailed => "audit_failed",
@@ -93,6 +97,9 @@ impl Alarm {
             Self::VonageBalance => "The Vonage account has no money left, so that nobody can be messaged.",
             Self::VonageUnreachable => {
                 "Nothing gets through to Vonage; alerts are held where they are and tried again until it does."
+            }
+            Self::NodeCutOff => {
+                "Sends of one node alone do not get through to Vonage; it leaves alerts to the other nodes, whose sends do."
             }
             Self::EmailUnreachable => "Nothing gets through to the mail server.",
             Self::AlertExhausted => "Everybody was messaged about an alert and nobody answered.",
@@ -114,6 +121,9 @@ impl Alarm {
             Self::VonageBalance => "Top up the Vonage account; what waits goes out by itself.",
             Self::VonageUnreachable => {
                 "Check the machine's network and name service and Vonage's status page; call people yourself meanwhile."
+            }
+            Self::NodeCutOff => {
+                "Check the network, the name service and the clock of that node's machine; it tries again every few seconds."
             }
             Self::EmailUnreachable => "Check smtp.url in the configuration, and the mail server.",
             Self::AlertExhausted => "Look at the alert, and see to it yourself or call somebody.",

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::alarm::Alarm;
 use crate::escalation::{Alert, Progress, Why};
 use crate::id::{AlertId, AttemptNumber, AttemptRef};
 use crate::sender::TroubleCause;
@@ -36,6 +37,8 @@ const NODES_FIRST_MAX: u32 = 3;
 const OTHERS_ALONE_FOR: Duration = Duration::from_secs(10);
 /// For how long what was accepted from another node says that the others get through.
 const ACCEPTED_RECENTLY: Duration = Duration::from_mins(1);
+/// For how long what was accepted from another node is a reason not to call it an outage that sends fail here.
+const ACCEPTED_JUST_NOW: Duration = Duration::from_secs(10);
 /// How many failing attempts are remembered. Beyond it, an attempt that fails is given up later.
 const FAILED_HERE_MAX: usize = 10_000;
 /// How long after its latest failure here an attempt is remembered, where there are too many.
@@ -140,6 +143,13 @@ impl OwnSends {
         self.lock().leaves_sending(now)
     }
 
+    /// Whether what fails here may be due to this node's way alone, so that it would be rash to call it an outage.
+    pub(super) fn may_be_alone(&self, now: Timestamp) -> bool {
+        let state = self.lock();
+        let just_now = state.others.accepted_at.is_some_and(|accepted_at| now.since(accepted_at) < ACCEPTED_JUST_NOW);
+        state.leaves_sending(now) || state.others.n_others > 0 && just_now
+    }
+
     /// When this node may take a turn for an alert that is ready from this moment on.
     pub(super) fn may_go_at(&self, alert: &Alert, now: Timestamp) -> Option<Timestamp> {
         let Some(Progress::Ready { from, why }) = alert.progress() else { return None };
@@ -203,10 +213,13 @@ impl Engine {
         let leaves = self.0.own_sends.leaves_sending(self.now());
         let is_news = self.0.turns.set_trying(leaves);
         match (leaves, is_news) {
-            (true, _) if self.0.own_sends.is_to_be_told(self.now()) => tracing::error!(
-                "sends of this node alone do not get through to Vonage; it leaves alerts to the other nodes, whose sends do, and tries again every few seconds: check the network, the name service and the clock of this machine"
-            ),
-            (false, true) => tracing::info!("this node takes turns to send again"),
+            (true, _) if self.0.own_sends.is_to_be_told(self.now()) => {
+                self.0.alarms.raise(Alarm::NodeCutOff, None, self.now());
+            }
+            (false, true) => {
+                tracing::info!("this node takes turns to send again");
+                self.0.alarms.over(Alarm::NodeCutOff, self.now());
+            }
             (true | false, _) => {}
         }
     }

@@ -230,8 +230,8 @@ impl Engine {
             Way::Vonage => (advice(trouble), alarm(trouble.cause)),
             Way::Email => ("check smtp.url and the mail server", Alarm::EmailUnreachable),
         };
-        if way == Way::Vonage && self.0.own_sends.leaves_sending(self.now()) {
-            // Nobody is held: others send, and that this node cannot is told of.
+        if way == Way::Vonage && self.0.own_sends.may_be_alone(self.now()) {
+            // Nobody is held: others send, and that this node cannot is told of, if it lasts.
             return;
         }
         let whither = way.name();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use callout::alarm::{Alarm, Phase};
 use callout::clock::{Clock, SteadyClock};
 use callout::contact::Channel;
 use callout::engine::Settings;
@@ -68,7 +69,10 @@ async fn what_a_node_alone_cannot_send_goes_out_by_another_though_nothing_else_i
 #[tokio::test(start_paused = true)]
 async fn a_node_that_alone_does_not_get_through_takes_no_turns_but_a_try_every_few_seconds() {
     let nodes = nodes(2).await;
+    nodes[1].raise(&tony_then_anna()).await;
+    nodes[0].pass(seconds(2)).await;
     nodes[0].vonage.always(down());
+    let mut alarms = [nodes[0].alarms.listen(), nodes[1].alarms.listen()];
     let mut raised = Vec::new();
     for _ in 0..60 {
         nodes[1].raise(&tony_then_anna()).await;
@@ -89,6 +93,11 @@ async fn a_node_that_alone_does_not_get_through_takes_no_turns_but_a_try_every_f
     let again = nodes[0].raise(&tony_then_anna()).await;
     nodes[0].settle().await;
     assert!(first_sent(&nodes[0].vonage, again).is_some(), "one send got through, so it takes turns again");
+    let [here, there] =
+        alarms.each_mut().map(|alarms| std::iter::from_fn(|| alarms.try_recv().ok()).collect::<Vec<_>>());
+    let here: Vec<_> = here.iter().map(|told| (told.alarm, told.phase)).collect();
+    assert_eq!(here, [(Alarm::NodeCutOff, Phase::Raised), (Alarm::NodeCutOff, Phase::Over)]);
+    assert_eq!(there, [], "the others are well");
 }
 
 #[tokio::test(start_paused = true)]

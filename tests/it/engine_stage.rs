@@ -33,6 +33,7 @@ pub(crate) struct Stage {
     pub(crate) vonage: Arc<StandIn>,
     pub(crate) clock: Arc<SteadyClock>,
     pub(crate) settings: Settings,
+    pub(crate) alarms: Arc<Alarms>,
 }
 
 impl Stage {
@@ -53,19 +54,20 @@ impl Stage {
         clock: Arc<SteadyClock>,
         settings: Settings,
     ) -> Self {
+        let alarms = Arc::new(Alarms::new(Arc::new(Metrics::new())));
         let parts = Parts {
             store: Arc::clone(&store),
             sender: Arc::<StandIn>::clone(&vonage),
             clock: Arc::<SteadyClock>::clone(&clock),
             chance: Arc::new(SeededChance::new(clock.now().as_millis().unsigned_abs())),
             metrics: Arc::new(Metrics::new()),
-            alarms: Arc::new(Alarms::new(Arc::new(Metrics::new()))),
+            alarms: Arc::clone(&alarms),
             traces: Traces::off(),
             link_secret: [7; 32],
             settings: settings.clone(),
         };
         let engine = Engine::start(parts).await.unwrap();
-        Self { engine, store, vonage, clock, settings }
+        Self { engine, store, vonage, clock, settings, alarms }
     }
 
     /// The process dies, whatever it is doing, and a new one starts on the same store `later`.
