@@ -2,8 +2,9 @@
 //!
 //! No address, text, token or key is ever logged, at any level.
 //!
-//! A thread of its own carries the lines to standard error. Whatever has gathered while it wrote goes out at once,
-//! so that a storm does not wake the log's reader for each line, and nobody who works on an alert waits for it.
+//! A thread of its own carries the lines to standard error. Whatever has gathered in two milliseconds, and while it
+//! wrote, goes out at once, so that a storm wakes neither this thread nor the log's reader for each line, and nobody who
+//! works on an alert waits for it.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,6 +15,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// How long a line waits for those that follow it. To be woken for each line costs more than the line itself.
+const GATHERING_FOR: Duration = Duration::from_millis(2);
+/// How many bytes of lines are enough to go out at once.
+const GATHERED_BYTES: usize = 64 << 10;
 /// How many bytes of lines may wait; beyond it whoever logs waits, as it would for standard error itself.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 /// How long [`flush`] waits for whoever reads standard error.
@@ -67,7 +72,7 @@ pub fn flush() {
 #[derive(Debug, Default)]
 struct Lines {
     waiting: Mutex<Waiting>,
-    /// There is something to be written.
+    /// There is something to be written, or somebody cannot wait for more.
     filled: Condvar,
     /// What was there has been written.
     written: Condvar,
@@ -76,11 +81,23 @@ struct Lines {
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    is_writing: bool,
+    carrier: Carrier,
     /// Somebody waits until it is written.
     is_awaited: bool,
-    /// No thread could be started: lines are written by whoever has one.
-    is_alone: bool,
+}
+
+/// What the thread does that carries the lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Carrier {
+    /// It waits for the first line.
+    #[default]
+    Waits,
+    /// It knows that there is something, and waits for more.
+    Gathers,
+    /// It writes what was there.
+    Writes,
+    /// It could not be started: lines are written by whoever has one.
+    Missing,
 }
 
 impl Lines {
@@ -90,7 +107,7 @@ impl Lines {
         let thread =
             std::thread::Builder::new().name("callout-log".to_owned()).spawn(move || carried.carry(io::stderr()));
         if thread.is_err() {
-            lines.lock().is_alone = true;
+            lines.lock().carrier = Carrier::Missing;
         }
         lines
     }
@@ -107,14 +124,18 @@ impl Lines {
             while waiting.bytes.is_empty() {
                 waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
+            waiting.carrier = Carrier::Gathers;
+            let is_early = |waiting: &mut Waiting| !waiting.is_awaited && waiting.bytes.len() < GATHERED_BYTES;
+            let gathered = self.filled.wait_timeout_while(waiting, GATHERING_FOR, is_early);
+            (waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
             std::mem::swap(&mut waiting.bytes, &mut bytes);
-            waiting.is_writing = true;
+            waiting.carrier = Carrier::Writes;
             drop(waiting);
             // There is nowhere left to complain to.
             let _written = out.write_all(&bytes);
             bytes.clear();
             waiting = self.lock();
-            waiting.is_writing = false;
+            waiting.carrier = Carrier::Waits;
             if std::mem::take(&mut waiting.is_awaited) {
                 self.written.notify_all();
             }
@@ -123,19 +144,21 @@ impl Lines {
 
     fn add(&self, line: &[u8]) -> io::Result<()> {
         let mut waiting = self.lock();
-        if waiting.is_alone {
+        if waiting.carrier == Carrier::Missing {
             drop(waiting);
             return io::stderr().write_all(line);
         }
         while waiting.bytes.len() >= WAITING_BYTES_MAX {
             waiting.is_awaited = true;
+            self.filled.notify_one();
             waiting = self.written.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         // Whoever finds others' lines there need not wake anybody.
-        let is_first = waiting.bytes.is_empty() && !waiting.is_writing;
+        let is_first = waiting.bytes.is_empty() && waiting.carrier == Carrier::Waits;
         waiting.bytes.extend_from_slice(line);
+        let is_enough = waiting.carrier == Carrier::Gathers && waiting.bytes.len() >= GATHERED_BYTES;
         drop(waiting);
-        if is_first {
+        if is_first || is_enough {
             self.filled.notify_one();
         }
         Ok(())
@@ -144,7 +167,8 @@ impl Lines {
     fn flush(&self) {
         let is_on_its_way = |waiting: &mut Waiting| {
             waiting.is_awaited = true;
-            waiting.is_writing || !waiting.bytes.is_empty()
+            self.filled.notify_one();
+            waiting.carrier == Carrier::Writes || !waiting.bytes.is_empty()
         };
         let waited = self.written.wait_timeout_while(self.lock(), FLUSH_MAX, is_on_its_way);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
