@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{ConnectInfo, OriginalUri, Request, State};
+use axum::extract::{ConnectInfo, OriginalUri, Request};
 use axum::http::{Extensions, HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -157,13 +157,13 @@ impl Origin {
 /// Lets a request through that needs no key, or that carries one which may do what it asks for. It judges
 /// by the path and before any path is looked up, so that nobody without a key learns what exists below
 /// `/alerts` and what does not.
-pub(super) async fn require_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(super) async fn with_key(app: &App, mut request: Request, next: Next) -> Response {
     if !is_guarded(request.uri().path()) {
         return next.run(request).await;
     }
     let may_be_session = dashboard::session_cookie(request.headers()).is_some();
     let session_key = if may_be_session { app.session_key().await.map(Some) } else { Ok(None) };
-    match session_key.and_then(|session_key| admit(&app, &request, session_key)) {
+    match session_key.and_then(|session_key| admit(app, &request, session_key)) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -202,10 +202,8 @@ fn router(app: App, limits: Limits) -> Router {
         .merge(dashboard::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .layer(middleware::from_fn_with_state(app.clone(), auth::require_key))
-        .layer(middleware::from_fn_with_state(limits, within_time))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::map_response(guard));
+        .layer(middleware::from_fn_with_state((app.clone(), limits), pass))
+        .layer(CatchPanicLayer::custom(panicked));
     let router =
         if traces.is_on() { router.layer(middleware::from_fn_with_state(traces, traced::trace)) } else { router };
     router.with_state(app)
@@ -219,12 +217,19 @@ async fn method_not_allowed() -> Problem {
     Problem::method_not_allowed()
 }
 
-/// The engine brings to its end what was begun, whether or not anybody waits for it any more.
-async fn within_time(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+/// Each request has its time and shows a key where one is needed, and browsers are told how to take the answer. The
+/// engine brings to its end what was begun, whether or not anybody waits for it any more.
+///
+/// One layer for all of it: each layer copies those within it for each request.
+async fn pass(State((app, limits)): State<(App, Limits)>, request: Request, next: Next) -> Response {
     let limit = if request.uri().path() == BACKUP_PATH { BACKUP_TIMEOUT } else { limits.request };
-    if let Ok(response) = tokio::time::timeout(limit, next.run(request)).await {
-        return response;
+    match tokio::time::timeout(limit, auth::with_key(&app, request, next)).await {
+        Ok(response) => guarded(response),
+        Err(_elapsed) => guarded(out_of_time()),
     }
+}
+
+fn out_of_time() -> Response {
     let mut response = Problem::timeout().into_response();
     // What is left of the body is not read, so that the connection cannot be used again. A caller who is not told so
     // may put its next request into it and get no answer.
@@ -244,7 +249,7 @@ const GUARDS: [(HeaderName, HeaderValue); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-async fn guard(mut response: Response) -> Response {
+fn guarded(mut response: Response) -> Response {
     for (name, value) in GUARDS {
         response.headers_mut().entry(name).or_insert(value);
     }
@@ -253,5 +258,5 @@ async fn guard(mut response: Response) -> Response {
 
 fn panicked(_panic: Box<dyn Any + Send>) -> Response {
     tracing::error!("a request made callout panic; the panic itself stands in the log before this line");
-    Problem::internal().into_response()
+    guarded(Problem::internal().into_response())
 }
