@@ -119,3 +119,36 @@ async fn a_process_that_stood_still_messages_nobody_again_when_it_goes_on() {
     clock.sleep_until(clock.now().plus(Duration::from_secs(3))).await;
     assert_eq!(vonage.sent().len(), 2, "what it had armed is judged by what is kept: {alert:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_a_newer_schema_forbids_to_write_accept_nothing_and_message_nobody() {
+    let Some(database) = Database::new().await else { return };
+    let vonage = FakeVonage::start().await;
+    let (folder, older) = three_nodes(&database, &vonage, 4).await;
+    let id = raise(&older[0]).await;
+    until(&older[1], &id, "Tony is messaged", |alert| alert["attempts"][0]["status"] == "sent").await;
+    let client = database.connect().await;
+    let known = client.query_one("SELECT schema, writers_from FROM callout.installation", &[]).await.unwrap();
+    let (schema, writers_from): (i64, i64) = (known.get(0), known.get(1));
+    // A newer callout has brought a schema that these may not write to.
+    let forbidden = "UPDATE callout.installation SET schema = 99, writers_from = 99";
+    client.batch_execute(forbidden).await.unwrap();
+    let clock = SteadyClock::system();
+    clock.sleep_until(clock.now().plus(Duration::from_secs(6))).await;
+    for node in &older {
+        let refused = node.post("/alerts", &json!({ "message": "Main server is down" })).await.is(503);
+        assert!(refused.headers.contains_key("retry-after"), "another node may take it");
+        node.call(Method::GET, "/readyz", KEY, None).await.is(503);
+        node.call(Method::GET, &format!("/alerts/{id}"), KEY, None).await.is(200);
+    }
+    assert_eq!(vonage.sent().len(), 1, "Tony's time is over, and nobody else is messaged");
+    for node in &older {
+        node.signal("TERM");
+    }
+    // This one stands for the newer callout: it knows the schema.
+    let known = format!("UPDATE callout.installation SET schema = {schema}, writers_from = {writers_from}");
+    client.batch_execute(&known).await.unwrap();
+    let newer = Process::start(folder.path()).await;
+    until(&newer, &id, "Anna is messaged", |alert| alert["attempts"][1]["status"] == "sent").await;
+    assert_eq!(vonage.sent().len(), 2, "everybody once");
+}
