@@ -20,7 +20,7 @@ use crate::store::Stored;
 const N_SHARDS: usize = 64;
 /// The most alerts kept here, of about 1 KiB each: a storm of tens of thousands finds all of its alerts at hand, and
 /// a million that wait do not fill the memory.
-pub(super) const LIVE_MAX: usize = 64 * 1_024;
+pub(super) const LIVE_MAX: usize = 128 * 1_024;
 /// The most bytes of texts and details that they have; a few can be as large as a request may be.
 pub(super) const LIVE_BYTES_MAX: usize = 128 << 20;
 /// How much one generation of a part has.
