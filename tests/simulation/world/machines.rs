@@ -29,6 +29,13 @@ pub(super) struct Machine {
     booted: Timestamp,
 }
 
+impl Machine {
+    /// What its run since it was booted is called.
+    fn run(&self, node: usize) -> Box<str> {
+        format!("boot {} of n{node}", self.n_boots).into()
+    }
+}
+
 impl Default for Machine {
     fn default() -> Self {
         Self { wall_ahead: 0, n_boots: 1, booted: BEGAN.minus(Duration::from_hours(5)) }
@@ -54,7 +61,7 @@ impl World {
             return Found { ahead, timeline: None };
         }
         let machine = self.nodes[node].machine.lock().unwrap();
-        let run = format!("boot {} of n{node}", machine.n_boots).into();
+        let run = machine.run(node);
         let began_at = plus(machine.booted, machine.wall_ahead);
         Found { ahead: machine.wall_ahead, timeline: Some(Timeline { run, began_at }) }
     }
@@ -67,10 +74,20 @@ impl World {
             let far = i64::try_from(dice.between(1, longest)).unwrap();
             dice.one_of(&[0, far, -far])
         };
+        if self.was_booted_since(node) {
+            return;
+        }
         let is_up = self.nodes[node].engine.lock().unwrap().is_some();
         self.mark(if is_up { "a clock was stepped under a node" } else { "a clock was stepped under nobody" });
         self.trace(|| format!("n{node} has its wall clock {ahead} ms ahead"));
         self.nodes[node].machine.lock().unwrap().wall_ahead = ahead;
+    }
+
+    /// Whether the machine was booted since a process last kept a timeline. Then nothing tells a step of its wall clock
+    /// from time that has passed, so that it is not stepped before one has.
+    fn was_booted_since(&self, node: usize) -> bool {
+        let kept = self.timeline.lock().unwrap();
+        kept.as_ref().is_some_and(|kept| kept.run != self.nodes[node].machine.lock().unwrap().run(node))
     }
 
     /// The machine is booted while its node is down. Nothing measures the time in between but the wall clock; where
