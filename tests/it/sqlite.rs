@@ -16,6 +16,7 @@ use callout::store::{
     Update,
 };
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -216,6 +217,29 @@ async fn a_database_of_a_newer_callout_is_refused_as_it_is() {
     assert!(matches!(error, OpenError::Newer { found: 7, known: 6, .. }), "{error:?}");
     assert!(error.to_string().contains("was written by a newer callout (schema 7; this one knows up to 6)"), "{error}");
     assert_eq!(fs::read(place.path()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_callout_that_was_killed_is_refused_with_its_log_and_opens_again_after_it() {
+    let (running, killed) = (Place::new(), Place::new());
+    let store = running.open();
+    keep(&store, alert(1)).await;
+    // What is on the disk at this moment is what `kill -9` would leave.
+    for end in ["", "-wal", "-owner"] {
+        let name = format!("callout.db{end}");
+        fs::copy(running.directory.path().join(&name), killed.directory.path().join(&name)).unwrap();
+    }
+    let has_schema = |version: u32| {
+        let connection = Connection::open(killed.path()).unwrap();
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        connection.pragma_update(None, "user_version", version).unwrap();
+    };
+    has_schema(99);
+    let log = fs::read(killed.directory.path().join("callout.db-wal")).unwrap();
+    let OpenError::Newer { known, .. } = killed.refused() else { panic!("it knows that schema") };
+    assert_eq!(fs::read(killed.directory.path().join("callout.db-wal")).unwrap(), log, "the log is left as it is");
+    has_schema(known);
+    assert!(killed.open().get(alert(1).id()).await.unwrap().is_some(), "the right callout goes on");
 }
 
 #[tokio::test]

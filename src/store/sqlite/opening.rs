@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::store::Error;
@@ -323,9 +324,13 @@ pub(super) fn open_writer(path: &Path, left: Left) -> Result<Connection, OpenErr
     private_file(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     let failed = |source| failure(path, left, source);
     let mut connection = connect(path).map_err(failed)?;
+    // Whoever is refused leaves the log as it is: SQLite would move it into the database and delete it, and the right
+    // callout would miss it.
+    keep_log_when_closed(&connection, true).map_err(failed)?;
     check_ours(&connection, path, left, failed)?;
     set_for_writing(&connection).map_err(failed)?;
     migrate(&mut connection, path, failed)?;
+    keep_log_when_closed(&connection, false).map_err(failed)?;
     Ok(connection)
 }
 
@@ -356,6 +361,10 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+fn keep_log_when_closed(connection: &Connection, is_kept: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_kept).map(|_is_kept| ())
 }
 
 /// Refuses what is somebody else's, before anything is changed in it.
