@@ -103,14 +103,11 @@ pub(super) const TABLES: [Table; 9] = [
     Table {
         name: "states",
         read: "SELECT CAST(number AS TEXT), hex(id), CAST(version AS TEXT), status, CAST(wake_at AS TEXT), \
-               CAST(sending AS TEXT), \
-               CASE WHEN status = 'escalating' AND json_valid(json) THEN \
-                   CAST(json_extract(json, '$.attempts[#-1].failing_since') IS NOT NULL \
-                        AND json_extract(json, '$.attempts[#-1].failed') IS NOT NULL AS TEXT) ELSE '0' END, \
+               CAST(sending AS TEXT), CAST(failing AS TEXT), \
                CASE WHEN open_key IS NOT NULL THEN hex(open_key) END, \
                CASE WHEN spent_key IS NOT NULL THEN hex(spent_key) END, record, CAST(settled_at AS TEXT), \
                printf('%016x', number) || hex(id) \
-               FROM (SELECT *, substr(record, 1, instr(record || char(10), char(10)) - 1) AS json FROM states) ORDER BY number",
+               FROM states ORDER BY number",
         write: "INSERT INTO callout.states (number, id, version, status, wake_at, sending, failing, open_key, spent_key, record, settled_at) \
                 SELECT a::bigint, b::uuid, c::bigint, d, e::bigint, f = '1', g = '1', decode(h, 'hex'), decode(i, 'hex'), j, k::bigint \
                 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
