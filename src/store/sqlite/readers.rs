@@ -10,7 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::store::Error;
 
@@ -29,9 +31,8 @@ type Question = Box<dyn FnOnce(&Connection, &Shared) + Send>;
 #[derive(Debug)]
 pub(super) struct Readers {
     desk: Arc<Mutex<Desk>>,
-    /// One for each connection that reads.
-    places: Arc<Semaphore>,
-    n_connections: u32,
+    /// Those that read.
+    at_work: TaskTracker,
     shared: Arc<Shared>,
 }
 
@@ -56,14 +57,8 @@ fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
 
 impl Readers {
     pub(super) fn new(connections: Vec<Connection>, shared: Arc<Shared>) -> Self {
-        let places = Arc::new(Semaphore::new(connections.len()));
-        let n_connections = u32::try_from(connections.len()).unwrap_or(u32::MAX);
-        Self {
-            desk: Arc::new(Mutex::new(Desk { idle: connections, ..Desk::default() })),
-            places,
-            n_connections,
-            shared,
-        }
+        let desk = Desk { idle: connections, ..Desk::default() };
+        Self { desk: Arc::new(Mutex::new(desk)), at_work: TaskTracker::new(), shared }
     }
 
     /// Reads something. What was committed before is found.
@@ -97,9 +92,10 @@ impl Readers {
         }
         desk.line.push_back(question);
         let Some(connection) = desk.idle.pop() else { return };
-        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        // Before the desk is let go, so that whoever closes it waits for this one.
+        let at_work = self.at_work.token();
         drop(desk);
-        let reader = Reader { connection: Some(connection), desk: Arc::clone(&self.desk), place };
+        let reader = Reader { connection: Some(connection), desk: Arc::clone(&self.desk), _at_work: at_work };
         let shared = Arc::clone(&self.shared);
         drop(tokio::task::spawn_blocking(move || reader.work(&shared)));
     }
@@ -107,8 +103,8 @@ impl Readers {
     /// Waits until nobody reads, and closes the connections.
     pub(super) async fn close(&self) {
         lock(&self.desk).is_closed = true;
-        let everybody_out = self.places.acquire_many(self.n_connections).await;
-        drop(everybody_out);
+        self.at_work.close();
+        self.at_work.wait().await;
         let mut desk = lock(&self.desk);
         desk.idle.clear();
         desk.line.clear();
@@ -119,7 +115,8 @@ impl Readers {
 struct Reader {
     connection: Option<Connection>,
     desk: Arc<Mutex<Desk>>,
-    place: Option<OwnedSemaphorePermit>,
+    /// Let go of once the connection is back.
+    _at_work: TaskTrackerToken,
 }
 
 impl Reader {
@@ -135,8 +132,6 @@ impl Reader {
     fn take(&mut self) -> Option<Vec<Question>> {
         let mut desk = lock(&self.desk);
         if desk.line.is_empty() {
-            // Before the connection is back, so that whoever takes that finds a place.
-            drop(self.place.take());
             desk.idle.extend(self.connection.take());
             return None;
         }
@@ -150,7 +145,6 @@ impl Drop for Reader {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             let mut desk = lock(&self.desk);
-            drop(self.place.take());
             desk.idle.push(connection);
             desk.line.clear();
         }
