@@ -252,7 +252,8 @@ async fn an_alert_that_was_exhausted_before_the_upgrade_is_found_by_its_key_afte
     store.close().await;
     drop(store);
     place.tamper(
-        "DROP INDEX failing; ALTER TABLE states DROP COLUMN failing; DROP TABLE timeline; DROP TABLE deliveries; DROP INDEX spent_keys; ALTER TABLE states DROP COLUMN spent_key;
+        "DROP INDEX failing; ALTER TABLE states DROP COLUMN failing; DROP TABLE timeline; DROP TABLE deliveries;
+         DROP INDEX spent_keys; ALTER TABLE states DROP COLUMN spent_key;
          DROP INDEX forgettable; ALTER TABLE states DROP COLUMN settled_at; PRAGMA user_version = 1",
     );
     let store = place.open();

@@ -216,11 +216,7 @@ async fn a_node_older_than_the_schema_messages_nobody_and_its_successor_goes_on(
     let id = older.raise(&tony_then_anna(3)).await;
     sent(&by_older, &clock, id, 1, Duration::from_secs(10)).await;
     // A newer callout brings its schema, which older ones may not write to, and works on the database beside this one.
-    let client = database.connect().await;
-    let known = client.query_one("SELECT schema, writers_from FROM callout.installation", &[]).await.unwrap();
-    let (schema, writers_from): (i64, i64) = (known.get(0), known.get(1));
-    let upgrade = "UPDATE callout.installation SET schema = 99, writers_from = 99";
-    client.batch_execute(upgrade).await.unwrap();
+    let forbidden = database.forbid_to_write().await;
     let refused = older.engine.raise(new_alert(&tony_then_anna(3)), None).await;
     assert!(refused.is_err(), "what it may not write it does not accept");
     clock.sleep_until(clock.now().plus(Duration::from_secs(8))).await;
@@ -228,8 +224,7 @@ async fn a_node_older_than_the_schema_messages_nobody_and_its_successor_goes_on(
     assert!(older.engine.readiness().await.is_err(), "it asks to be replaced");
     older.engine.abandon();
     // From here on the successor knows the schema.
-    let known = format!("UPDATE callout.installation SET schema = {schema}, writers_from = {writers_from}");
-    client.batch_execute(&known).await.unwrap();
+    forbidden.allow_again().await;
     let newer = node(open(&database).await, &clock, &by_newer).await;
     sent(&by_newer, &clock, id, 1, Duration::from_secs(10)).await;
     let alert = newer.alert(id).await;

@@ -127,12 +127,7 @@ async fn processes_that_a_newer_schema_forbids_to_write_accept_nothing_and_messa
     let (folder, older) = three_nodes(&database, &vonage, 4).await;
     let id = raise(&older[0]).await;
     until(&older[1], &id, "Tony is messaged", |alert| alert["attempts"][0]["status"] == "sent").await;
-    let client = database.connect().await;
-    let known = client.query_one("SELECT schema, writers_from FROM callout.installation", &[]).await.unwrap();
-    let (schema, writers_from): (i64, i64) = (known.get(0), known.get(1));
-    // A newer callout has brought a schema that these may not write to.
-    let forbidden = "UPDATE callout.installation SET schema = 99, writers_from = 99";
-    client.batch_execute(forbidden).await.unwrap();
+    let forbidden = database.forbid_to_write().await;
     let clock = SteadyClock::system();
     clock.sleep_until(clock.now().plus(Duration::from_secs(6))).await;
     for node in &older {
@@ -146,8 +141,7 @@ async fn processes_that_a_newer_schema_forbids_to_write_accept_nothing_and_messa
         node.signal("TERM");
     }
     // This one stands for the newer callout: it knows the schema.
-    let known = format!("UPDATE callout.installation SET schema = {schema}, writers_from = {writers_from}");
-    client.batch_execute(&known).await.unwrap();
+    forbidden.allow_again().await;
     let newer = Process::start(folder.path()).await;
     until(&newer, &id, "Anna is messaged", |alert| alert["attempts"][1]["status"] == "sent").await;
     assert_eq!(vonage.sent().len(), 2, "everybody once");

@@ -30,6 +30,20 @@ pub(crate) struct Database {
     name: String,
 }
 
+/// What older nodes may not write to.
+pub(crate) struct Forbidden {
+    client: tokio_postgres::Client,
+    known: (i64, i64),
+}
+
+impl Forbidden {
+    pub(crate) async fn allow_again(self) {
+        let (schema, writers_from) = self.known;
+        let known = format!("UPDATE callout.installation SET schema = {schema}, writers_from = {writers_from}");
+        self.client.batch_execute(&known).await.unwrap();
+    }
+}
+
 impl Database {
     /// An empty database; none, said aloud, where there is no PostgreSQL.
     pub(crate) async fn new() -> Option<Self> {
@@ -49,6 +63,16 @@ impl Database {
     /// A connection to it, for looking at what callout keeps and for standing in its way.
     pub(crate) async fn connect(&self) -> tokio_postgres::Client {
         connect(&self.address()).await
+    }
+
+    /// A newer callout brings a schema that older ones may not write to. What is returned takes that back: from then on,
+    /// this program stands for the newer one.
+    pub(crate) async fn forbid_to_write(&self) -> Forbidden {
+        let client = self.connect().await;
+        let known = client.query_one("SELECT schema, writers_from FROM callout.installation", &[]).await.unwrap();
+        let known: (i64, i64) = (known.get(0), known.get(1));
+        client.batch_execute("UPDATE callout.installation SET schema = 99, writers_from = 99").await.unwrap();
+        Forbidden { client, known }
     }
 
     async fn administer(&self, sql: &str) {
