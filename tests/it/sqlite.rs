@@ -52,6 +52,22 @@ impl Place {
         }
     }
 
+    /// What `kill -9` at this moment would leave, at another place.
+    fn as_killed_now(&self) -> Self {
+        let killed = Self::new();
+        for end in ["", "-wal", "-owner"] {
+            let name = format!("callout.db{end}");
+            let copied = fs::copy(self.directory.path().join(&name), killed.directory.path().join(&name));
+            let _n_bytes = copied.expect("the file is there");
+        }
+        killed
+    }
+
+    /// What stands in the log.
+    fn log(&self) -> Vec<u8> {
+        fs::read(self.directory.path().join("callout.db-wal")).expect("there is a log")
+    }
+
     /// Changes the database while no store has it open.
     #[track_caller]
     fn tamper(&self, sql: &str) {
@@ -221,25 +237,48 @@ async fn a_database_of_a_newer_callout_is_refused_as_it_is() {
 
 #[tokio::test]
 async fn a_database_of_a_newer_callout_that_was_killed_is_refused_with_its_log_and_opens_again_after_it() {
-    let (running, killed) = (Place::new(), Place::new());
+    let running = Place::new();
     let store = running.open();
     keep(&store, alert(1)).await;
-    // What is on the disk at this moment is what `kill -9` would leave.
-    for end in ["", "-wal", "-owner"] {
-        let name = format!("callout.db{end}");
-        fs::copy(running.directory.path().join(&name), killed.directory.path().join(&name)).unwrap();
-    }
+    let killed = running.as_killed_now();
     let has_schema = |version: u32| {
         let connection = Connection::open(killed.path()).unwrap();
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
         connection.pragma_update(None, "user_version", version).unwrap();
     };
     has_schema(99);
-    let log = fs::read(killed.directory.path().join("callout.db-wal")).unwrap();
+    let log = killed.log();
     let OpenError::Newer { known, .. } = killed.refused() else { panic!("it knows that schema") };
-    assert_eq!(fs::read(killed.directory.path().join("callout.db-wal")).unwrap(), log, "the log is left as it is");
+    assert_eq!(killed.log(), log, "the log is left as it is");
     has_schema(known);
     assert!(killed.open().get(alert(1).id()).await.unwrap().is_some(), "the right callout goes on");
+}
+
+#[tokio::test]
+async fn a_damaged_database_that_was_killed_is_refused_with_its_log_and_opens_again_once_it_is_mended() {
+    let running = Place::new();
+    running.open().close().await;
+    let root: u32 = {
+        let connection = Connection::open(running.path()).unwrap();
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'claims'";
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let store = running.open();
+    keep(&store, alert(1)).await;
+    let killed = running.as_killed_now();
+    let whole = fs::read(killed.path()).unwrap();
+    let mut damaged = whole.clone();
+    // A page of a table that the log says nothing about.
+    damaged.chunks_mut(4_096).nth(usize::try_from(root).unwrap() - 1).unwrap().fill(0xff);
+    fs::write(killed.path(), &damaged).unwrap();
+    let log = killed.log();
+    assert!(!log.is_empty(), "the alert stands in the log alone");
+    let error = killed.refused();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    assert_eq!(fs::read(killed.path()).unwrap(), damaged, "the file is left as it is");
+    assert_eq!(killed.log(), log, "and so is the log");
+    fs::write(killed.path(), whole).unwrap();
+    assert!(killed.open().get(alert(1).id()).await.unwrap().is_some(), "what was in the log is there");
 }
 
 #[tokio::test]

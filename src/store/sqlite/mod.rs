@@ -58,7 +58,7 @@ use checkpoint::Checkpointer;
 use deeds::{InsertAlert, KeepSecret, Park, Probe, Tidy, Unpark, UpdateAlert, Version};
 use fault::Refusal;
 use forgetting::{Forget, ForgetPlans, WatchPlans};
-use opening::Ownership;
+use opening::Opened;
 use readers::{N_READERS, Readers};
 use room::Room;
 use timeline::GoOn;
@@ -86,20 +86,19 @@ impl SqliteStore {
 
     /// Opens a database that keeps at most `parked_max` webhooks for attempts that are not known yet.
     pub fn with_parked_max(path: &Path, parked_max: usize) -> Result<Self, OpenError> {
-        let ownership = Ownership::take(path)?;
-        let left = ownership.left();
-        opening::refuse_losses(path, left)?;
-        let has_no_log = opening::has_no_log(path);
-        let connection = opening::open_writer(path, left)?;
-        let unseen = opening::look_through_unclosed(&connection, path, left, has_no_log)?;
+        let opened = Opened::open(path)?;
+        let unreadable = |fault| opening::unreadable(path, fault);
+        let newest = rows::newest_number(&opened.connection).map_err(unreadable)?;
+        let is_any_parked = rows::is_any_parked(&opened.connection).map_err(unreadable)?;
+        opened.accept(path)?;
+        let Opened { connection, ownership, unseen } = opened;
         let readers = (0..N_READERS).map(|_| opening::open_reader(path)).collect::<Result<_, _>>()?;
-        let newest = rows::newest_number(&connection).map_err(|fault| opening::unreadable(path, fault))?;
-        if left == opening::Left::Never {
+        if ownership.left() == opening::Left::Never {
             opening::make_sure_of_new(&connection, path)?;
         }
         ownership.mark(opening::Left::Open)?;
         let shared = Arc::new(Shared::new(Room::beside(path)));
-        if !rows::is_any_parked(&connection).map_err(|fault| opening::unreadable(path, fault))? {
+        if !is_any_parked {
             shared.nothing_parked();
         }
         if unseen == opening::Unseen::Everything {

@@ -13,7 +13,7 @@ use crate::store::moving::{Moments, MoveError, Proof, ROWS_AT_A_TIME, Row, TABLE
 use crate::store::record;
 
 use super::OpenError;
-use super::opening::{self, Ownership};
+use super::opening::{Opened, Ownership};
 use super::sealed::{Damaged, unseal};
 use super::timeline;
 
@@ -41,12 +41,9 @@ impl Source {
     /// Opens a file that must be there.
     pub(in crate::store) fn open(path: &Path) -> Result<Self, OpenError> {
         std::fs::metadata(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
-        let ownership = Ownership::take(path)?;
-        let left = ownership.left();
-        opening::refuse_losses(path, left)?;
-        let has_no_log = opening::has_no_log(path);
-        let connection = opening::open_writer(path, left)?;
-        opening::look_through_unclosed(&connection, path, left, has_no_log)?;
+        let opened = Opened::open(path)?;
+        opened.accept(path)?;
+        let Opened { connection, ownership, unseen: _ } = opened;
         Ok(Self { path: path.to_owned(), connection, _ownership: ownership })
     }
 

@@ -233,12 +233,12 @@ fn n_bytes(path: &Path) -> u64 {
 }
 
 /// Whether nothing stands in the log beside a database.
-pub(super) fn has_no_log(path: &Path) -> bool {
+fn has_no_log(path: &Path) -> bool {
     n_bytes(&beside(path, "-wal")) == 0
 }
 
 /// Refuses to begin where something has been lost: an empty database would forget alerts in silence.
-pub(super) fn refuse_losses(path: &Path, left: Left) -> Result<(), OpenError> {
+fn refuse_losses(path: &Path, left: Left) -> Result<(), OpenError> {
     let has_log = beside(path, "-wal").exists();
     // Before it has been in use for the first time, a power cut may leave a log and no database: it held nothing.
     if n_bytes(path) < PAGE_BYTES_LEAST && left != Left::Never {
@@ -271,7 +271,7 @@ pub(super) enum Unseen {
 }
 
 /// Looks through a database that was not closed.
-pub(super) fn look_through_unclosed(
+fn look_through_unclosed(
     connection: &Connection,
     path: &Path,
     left: Left,
@@ -315,7 +315,35 @@ pub(super) fn private_file(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-/// Opens the writing connection, and brings the database to the newest schema.
+/// A database that is open for writing, and what is known about it.
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    pub(super) ownership: Ownership,
+    pub(super) unseen: Unseen,
+}
+
+impl Opened {
+    /// Takes a database, brings it to the newest schema, and looks through it if it was not closed. Its log is left as
+    /// it is until [`Opened::accept`]: SQLite would move it into the database and delete it when whoever is refused
+    /// closes its connection, and a later try, or the right callout, would miss it.
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        let ownership = Ownership::take(path)?;
+        let left = ownership.left();
+        refuse_losses(path, left)?;
+        let has_no_log = has_no_log(path);
+        let connection = open_writer(path, left)?;
+        let unseen = look_through_unclosed(&connection, path, left, has_no_log)?;
+        Ok(Self { connection, ownership, unseen })
+    }
+
+    /// Nothing is in the way of using it: from now on closing it moves its log.
+    pub(super) fn accept(&self, path: &Path) -> Result<(), OpenError> {
+        let failed = |source| OpenError::Database { path: path.to_owned(), source };
+        keep_log_when_closed(&self.connection, false).map_err(failed)
+    }
+}
+
+/// Opens the writing connection, and brings the database to the newest schema. The log stays when it is closed.
 pub(super) fn open_writer(path: &Path, left: Left) -> Result<Connection, OpenError> {
     if rusqlite::version_number() < SQLITE_MIN {
         return Err(OpenError::SqliteTooOld { found: rusqlite::version() });
@@ -324,13 +352,10 @@ pub(super) fn open_writer(path: &Path, left: Left) -> Result<Connection, OpenErr
     private_file(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     let failed = |source| failure(path, left, source);
     let mut connection = connect(path).map_err(failed)?;
-    // Whoever is refused leaves the log as it is: SQLite would move it into the database and delete it, and the right
-    // callout would miss it.
     keep_log_when_closed(&connection, true).map_err(failed)?;
     check_ours(&connection, path, left, failed)?;
     set_for_writing(&connection).map_err(failed)?;
     migrate(&mut connection, path, failed)?;
-    keep_log_when_closed(&connection, false).map_err(failed)?;
     Ok(connection)
 }
 
