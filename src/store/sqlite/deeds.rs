@@ -148,7 +148,7 @@ impl Deed for InsertAlert {
     fn committed((insert, plan): &Inserted, shared: &Shared) {
         if let (Insert::Inserted(stored), Some(plan)) = (insert, plan) {
             shared.plans.learn(*plan, Arc::clone(&stored.alert.raised.plan));
-            shared.live.publish(stored);
+            shared.publish(stored);
         }
     }
 }
@@ -237,7 +237,7 @@ impl Deed for UpdateAlert {
 
     fn committed(update: &Update, shared: &Shared) {
         match update {
-            Update::Updated(stored) => shared.live.publish(stored),
+            Update::Updated(stored) => shared.publish(stored),
             Update::Stale | Update::Replayed(_) => {}
         }
     }

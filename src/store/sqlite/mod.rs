@@ -16,6 +16,7 @@ mod copying;
 mod deeds;
 mod fault;
 mod forgetting;
+mod horizon;
 mod live;
 mod moving;
 mod opening;
@@ -192,6 +193,17 @@ impl Store for SqliteStore {
     }
 
     async fn overdue(&self, before: Timestamp, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
+        self.shared.check()?;
+        if self.shared.horizon.is_clear(before) {
+            return Ok(Vec::new());
+        }
+        if let Some(look) = self.shared.horizon.begin() {
+            let earliest = self.readers.read(|connection, _| rows::earliest(connection)).await?;
+            look.found(earliest);
+            if before <= earliest {
+                return Ok(Vec::new());
+            }
+        }
         self.readers.read(move |connection, _| rows::overdue(connection, before, after, limit)).await
     }
 

@@ -32,6 +32,9 @@ const ARMED: &str = "SELECT id, wake_at, sending FROM states INDEXED BY armed \
 const OVERDUE: &str = "SELECT id, wake_at, sending FROM states INDEXED BY armed \
                        WHERE wake_at IS NOT NULL AND id > ?1 AND wake_at < ?3 ORDER BY id LIMIT ?2";
 
+/// As [`ARMED`], the first moment of all.
+const EARLIEST: &str = "SELECT min(wake_at) FROM states INDEXED BY armed WHERE wake_at IS NOT NULL";
+
 /// Alerts whose latest send failed.
 const FAILING: &str =
     "SELECT id FROM states INDEXED BY failing WHERE failing = 1 AND id < ?1 ORDER BY id DESC LIMIT ?2";
@@ -134,6 +137,12 @@ pub(super) fn overdue(
     let mut statement = connection.prepare_cached(OVERDUE)?;
     let rows = statement.query_map(params![bytes_after(after), signed(limit), before.as_millis()], armed_of)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The earliest moment that any live alert has; the end of time where there is none.
+pub(super) fn earliest(connection: &Connection) -> Result<Timestamp, Fault> {
+    let earliest: Option<i64> = connection.prepare_cached(EARLIEST)?.query_row([], |row| row.get(0))?;
+    Ok(earliest.map_or(Timestamp::MAX, Timestamp::from_millis))
 }
 
 pub(super) fn failing(connection: &Connection, before: Option<AlertId>, limit: usize) -> Result<Vec<AlertId>, Fault> {
@@ -319,6 +328,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let connection = opening::open_writer(&directory.path().join("callout.db"), opening::Left::Never).unwrap();
         assert_eq!(plan_of(&connection, ARMED), "SEARCH states USING COVERING INDEX armed (id>?)");
+        assert_eq!(plan_of(&connection, EARLIEST), "SEARCH states USING COVERING INDEX armed");
         assert_eq!(plan_of(&connection, FAILING), "SEARCH states USING COVERING INDEX failing (id<?)");
         let of_a_key = plan_of(&connection, OF_A_KEY);
         assert!(

@@ -20,11 +20,12 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::StoreMeter;
-use crate::store::Error;
 use crate::store::queue::{Budget, CHANGES_MAX, Lane, Line, Place, Waiting};
+use crate::store::{Error, Stored, findable};
 
 use super::checkpoint::Checkpointer;
 use super::fault::{Fault, Reach, Refusal, reach_of_failed_sync};
+use super::horizon::Horizon;
 use super::live::Live;
 use super::opening::{Left, Ownership};
 use super::plans::Plans;
@@ -39,6 +40,7 @@ const BATCH_MAX: usize = 512;
 pub(super) struct Shared {
     pub(super) live: Live,
     pub(super) plans: Plans,
+    pub(super) horizon: Horizon,
     pub(super) room: Room,
     pub(super) meter: StoreMeter,
     /// Whether a webhook may be parked. Seldom one is, and every send asks for its own when it was accepted.
@@ -64,6 +66,7 @@ impl Shared {
         Self {
             live: Live::new(),
             plans: Plans::default(),
+            horizon: Horizon::default(),
             room,
             meter: StoreMeter::new(),
             has_parked: AtomicBool::new(true),
@@ -107,6 +110,14 @@ impl Shared {
     /// Says why nothing can be promised any more, if that is so.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.failed.get().map_or(Ok(()), |refusal| Err((*refusal).into()))
+    }
+
+    /// An alert was committed.
+    pub(super) fn publish(&self, stored: &Stored) {
+        if let Some(armed) = findable::armed(&stored.alert) {
+            self.horizon.lower(armed.wake_at);
+        }
+        self.live.publish(stored);
     }
 
     /// Ends all promises.
@@ -383,6 +394,7 @@ impl Desk {
         let n_parked = books.n_parked;
         if let Err(error) = transaction.commit() {
             self.shared.plans.forget();
+            self.shared.horizon.forget();
             let reach = reach_of_failed_sync(&error);
             if reach == Reach::Store {
                 self.shared.fail(Refusal::DiskFailed, &error);

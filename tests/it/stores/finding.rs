@@ -58,6 +58,28 @@ pub(super) async fn a_wake_up_says_whether_somebody_is_sending(store: &Arc<dyn S
     assert_eq!((armed.sending, armed.wake_at), (false, at(302)));
 }
 
+pub(super) async fn who_is_late_is_found_and_nobody_else(store: &Arc<dyn Store>) {
+    let late = |before, after: Option<u64>, limit| async move {
+        let after = after.map(|number| alert(number).id());
+        let overdue = store.overdue(at(before), after, limit).await.unwrap();
+        overdue.iter().map(|armed| armed.id).collect::<Vec<_>>()
+    };
+    let [second, third, tenth] = [2, 3, 10].map(|number| alert(number).id());
+    assert!(late(100, None, 9).await.is_empty(), "there is nobody");
+    let first_to_come = keep(store, alert(10)).await;
+    assert!(late(10, None, 9).await.is_empty(), "it is not late yet");
+    for number in [3, 2] {
+        keep(store, alert(number)).await;
+    }
+    assert_eq!(late(10, None, 9).await, [second, third], "these came later, and their moments sooner");
+    assert_eq!(late(11, None, 2).await, [second, third]);
+    assert_eq!(late(11, Some(3), 2).await, [tenth]);
+    assert!(late(2, None, 9).await.is_empty());
+    let resolved = after_resolving(&first_to_come.alert);
+    replace(store, &first_to_come, resolved).await;
+    assert_eq!(late(11, None, 9).await, [second, third], "who is done is not late");
+}
+
 pub(super) async fn what_fails_is_found_newest_first(store: &Arc<dyn Store>) {
     let mut failing = Vec::new();
     for number in 1..=4 {

@@ -88,6 +88,7 @@ macro_rules! keeps_every_promise {
             finding::wake_ups_are_paged_in_the_order_of_ids
             finding::a_settled_alert_has_no_wake_up
             finding::a_wake_up_says_whether_somebody_is_sending
+            finding::who_is_late_is_found_and_nobody_else
             finding::what_fails_is_found_newest_first
             finding::lists_are_newest_first_in_pages
             finding::lists_are_filtered_by_status_and_policy
