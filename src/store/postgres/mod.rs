@@ -91,6 +91,14 @@ impl fmt::Debug for PostgresStore {
 }
 
 impl PostgresStore {
+    /// Refuses where a newer callout has forbidden this one to write.
+    async fn may_write(&self) -> Result<(), Error> {
+        match self.database.row(statements::MAY_WRITE, &[&opening::SCHEMA]).await? {
+            Some(_) => Ok(()),
+            None => Err(Refusal::NewerSchema.into()),
+        }
+    }
+
     /// Opens a database by its address, making the tables where they are missing. `clock` measures time in
     /// this process; which moment it is, the database says ([`PostgresStore::clock`]).
     pub async fn open(address: &str, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Result<Self, PostgresError> {
@@ -318,6 +326,7 @@ impl Store for PostgresStore {
 
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
         let record = record::write_incoming(incoming).map_err(|error| Error::corrupt("a webhook", error))?;
+        self.may_write().await?;
         self.database.change(statements::PARK, &[&id.as_str(), &now.as_millis(), &record]).await?;
         let n_parked = self.n_parked.fetch_add(1, Ordering::Relaxed);
         if n_parked.is_multiple_of((self.parked_max / ROOM_AFTER_ONE_IN).max(1)) {
@@ -344,6 +353,7 @@ impl Store for PostgresStore {
     }
 
     async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {
+        self.may_write().await?;
         self.database.change(statements::UNPARK, &[&id.as_str()]).await?;
         Ok(())
     }
@@ -351,6 +361,7 @@ impl Store for PostgresStore {
     async fn tidy(&self, keys_before: Timestamp, parked_before: Timestamp, limit: usize) -> Result<usize, Error> {
         let limit = signed(limit);
         let database = &self.database;
+        self.may_write().await?;
         let n_keys = database.change(statements::TIDY_CLAIMS, &[&keys_before.as_millis(), &limit]).await?;
         let n_parked = database.change(statements::TIDY_PARKED, &[&parked_before.as_millis(), &limit]).await?;
         database.change(statements::TIDY_COMMITS, &[&(limit.saturating_mul(10))]).await?;
@@ -359,6 +370,7 @@ impl Store for PostgresStore {
     }
 
     async fn forget(&self, settled_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        self.may_write().await?;
         let row = self.database.row(statements::FORGET, &[&settled_before.as_millis(), &signed(limit)]).await?;
         Ok(match row {
             Some(row) => usize::try_from(rows::value::<i64>(&row, 0)?).unwrap_or(0),
@@ -367,6 +379,7 @@ impl Store for PostgresStore {
     }
 
     async fn forget_plans(&self) -> Result<usize, Error> {
+        self.may_write().await?;
         let n_forgotten = self.database.change(statements::FORGET_PLANS, &[]).await?;
         Ok(usize::try_from(n_forgotten).unwrap_or(usize::MAX))
     }

@@ -74,6 +74,7 @@ impl Outbox for PostgresStore {
     async fn keep(&self, deliveries: Vec<NewDelivery>) -> Result<(), Error> {
         let mut told = Told::default();
         told.push(&deliveries);
+        self.may_write().await?;
         let Told { endpoints, alerts, topics, events, at, bodies } = &told;
         let values: Values<'_> = &[endpoints, alerts, topics, events, at, bodies];
         self.database.change(statements::KEEP_DELIVERIES, values).await?;
@@ -88,6 +89,7 @@ impl Outbox for PostgresStore {
         held: &BTreeSet<u64>,
         limit: usize,
     ) -> Result<Vec<Delivery>, Error> {
+        self.may_write().await?;
         let endpoint = endpoint.to_bits().cast_signed();
         let held: Vec<i64> = held.iter().map(|place| signed(*place)).collect();
         let values: Values<'_> = &[&endpoint, &now.as_millis(), &until.as_millis(), &held, &signed(limit)];
@@ -130,6 +132,7 @@ impl Outbox for PostgresStore {
     }
 
     async fn replay(&self, which: Which, now: Timestamp) -> Result<usize, Error> {
+        self.may_write().await?;
         let place = match which {
             Which::All => None,
             Which::At(place) => Some(signed(place)),
@@ -139,6 +142,7 @@ impl Outbox for PostgresStore {
     }
 
     async fn forget_deliveries(&self, before: Timestamp, max: usize, limit: usize) -> Result<usize, Error> {
+        self.may_write().await?;
         let values: Values<'_> = &[&before.as_millis(), &signed(max), &signed(limit)];
         let n_gone = self.database.change(statements::FORGET_DELIVERIES, values).await?;
         Ok(usize::try_from(n_gone).unwrap_or(usize::MAX))

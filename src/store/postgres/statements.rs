@@ -176,6 +176,10 @@ pub(super) const SECRET: &str = "SELECT value FROM callout.secrets WHERE name = 
 pub(super) const KEEP_SECRET: &str =
     "INSERT INTO callout.secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 
+/// One row, unless a newer callout has forbidden this one to write. [`COMMIT`] and [`PROBE`] ask within themselves; this is
+/// for what only tidies up or waits, where it does no harm that the answer may be old a moment later.
+pub(super) const MAY_WRITE: &str = "SELECT 1 FROM callout.installation WHERE id = 1 AND writers_from <= $1";
+
 /// Keeps something, unless a newer callout has forbidden this one to write.
 pub(super) const PROBE: &str = "INSERT INTO callout.probes (id, at) \
      SELECT 1, $1::bigint FROM callout.installation WHERE id = 1 AND writers_from <= $2 \
@@ -257,7 +261,7 @@ DELETE FROM callout.deliveries WHERE place = ANY (ARRAY(
     SELECT place FROM oldest WHERE at < $1 OR rank <= (SELECT count(*) FROM callout.deliveries) - $2))";
 
 /// All of them.
-pub(super) const ALL: [&str; 48] = [
+pub(super) const ALL: [&str; 49] = [
     COMMIT,
     COMMITTED,
     GET,
@@ -286,6 +290,7 @@ pub(super) const ALL: [&str; 48] = [
     FORGET,
     FORGET_PLANS,
     KEEP_SECRET,
+    MAY_WRITE,
     PROBE,
     TIME,
     SHIFT_TIME,
