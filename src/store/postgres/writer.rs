@@ -8,7 +8,8 @@
 //! same batch is put to the database again with the same tag: either it had not happened and happens now,
 //! or the tag is there and says what it did. So a lost answer is neither a false "stale" nor a second effect.
 //!
-//! A change that fails takes nobody along: its batch is halved until it is found.
+//! A change that fails takes nobody along: its batch is halved until it is found. But not once a try had no answer: the
+//! batch may be kept yet, and its halves, under tags of their own, would then be told that they came too late.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +54,13 @@ impl Waiting for Errand {
     fn place(&self) -> &Place {
         &self.place
     }
+}
+
+/// A batch that was not committed, as far as is known.
+struct Failed {
+    fault: Fault,
+    /// A try had no answer, and may be kept after all.
+    is_unclear: bool,
 }
 
 /// The way to the task.
@@ -161,8 +169,8 @@ impl Desk {
                     self.meter.committed(part.len());
                     Self::answer(part, &won);
                 }
-                Err(fault) => match (fault.reach(), part.len()) {
-                    (Reach::Command, 2..) => {
+                Err(Failed { fault, is_unclear }) => match (fault.reach(), part.len()) {
+                    (Reach::Command, 2..) if !is_unclear => {
                         let second_half = part.split_off(part.len() / 2);
                         parts.extend([second_half, part]);
                     }
@@ -174,27 +182,31 @@ impl Desk {
     }
 
     /// Commits a batch, again and again if that helps. Returns the alerts that were changed.
-    async fn commit(&self, batch: &[Errand]) -> Result<HashSet<AlertId>, Fault> {
+    async fn commit(&self, batch: &[Errand]) -> Result<HashSet<AlertId>, Failed> {
         let lists = Lists::of(batch.iter().map(|errand| &errand.change));
         let mut random = [0; 16];
         self.database.chance().fill(&mut random);
         let tag = Uuid::from_bytes(random);
         let mut tries = Tries::begin(&self.database);
+        let mut is_unclear = false;
         loop {
             let asked = lists.put_to(&self.database, SCHEMA, tag, self.node).await;
             let fault = match asked {
-                Ok(Some(row)) => return won(&row),
-                Ok(None) => return Err(Refusal::NewerSchema.into()),
+                Ok(Some(row)) => return won(&row).map_err(|fault| Failed { fault, is_unclear: true }),
+                Ok(None) => return Err(Failed { fault: Refusal::NewerSchema.into(), is_unclear }),
                 Err(fault) => fault,
             };
             // If it had happened before, its own rows stand in the way of its happening again.
-            if fault.broken_constraint().is_some()
-                && let Some(row) = self.database.row(statements::COMMITTED, &[&tag]).await?
-            {
-                return won(&row);
+            if fault.broken_constraint().is_some() {
+                match self.database.row(statements::COMMITTED, &[&tag]).await {
+                    Ok(Some(row)) => return won(&row).map_err(|fault| Failed { fault, is_unclear: true }),
+                    Ok(None) => {}
+                    Err(fault) => return Err(Failed { fault, is_unclear: true }),
+                }
             }
+            is_unclear |= fault.reach() == Reach::Again;
             if !tries.go_on(&fault).await {
-                return Err(fault);
+                return Err(Failed { fault, is_unclear });
             }
         }
     }

@@ -7,11 +7,12 @@ use callout::callback::{EndpointId, NewDelivery, Topic};
 use callout::chance::SystemChance;
 use callout::clock::{Clock, SteadyClock};
 use callout::escalation::Event;
-use callout::store::{Error, Insert, LeftBehind, PostgresStore, Settled, Store, Update};
+use callout::incoming::{Foreign, Incoming};
+use callout::store::{Error, Insert, LeftBehind, PostgresStore, Settled, Store, Stored, Update};
 
 use super::proxy::Proxy;
 use super::server::{self, Database};
-use crate::alerts::{after, after_resolving, alert, at};
+use crate::alerts::{after, after_resolving, alert, at, provider_id};
 use crate::harness::leave_out;
 
 /// A node of this database.
@@ -82,6 +83,42 @@ async fn a_commit_whose_answer_was_lost_is_neither_stale_nor_done_twice() {
     node.close().await;
 }
 
+#[tokio::test]
+async fn a_batch_whose_commit_is_slower_than_the_nodes_patience_is_not_taken_for_stale() {
+    let Some(database) = Database::new().await else { return };
+    let node = open(&database).await;
+    // As behind a standby that is slow to answer: the first commit of alerts takes nine seconds, and holds its rows.
+    let slow_commit = "CREATE TABLE slow_once AS SELECT 1;
+        CREATE FUNCTION be_slow_once() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            DELETE FROM public.slow_once;
+            IF FOUND THEN PERFORM pg_sleep(9); END IF;
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON callout.states DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION be_slow_once();";
+    let mut seen = Vec::new();
+    for number in 1..=2 {
+        let Insert::Inserted(stored) = node.insert(alert(number), None).await.unwrap() else { panic!("not kept") };
+        seen.push(stored);
+    }
+    let operator = database.connect().await;
+    operator.batch_execute(slow_commit).await.unwrap();
+    let repeat = async |seen: &Stored| node.update(seen, after(&seen.alert, &Event::Repeated, at(1)), None).await;
+    // Both are on their way before either is carried out, so that they are one batch.
+    let (first, second) = tokio::join!(repeat(&seen[0]), repeat(&seen[1]));
+    for came in [&first, &second] {
+        assert!(matches!(came, Err(Error::Unavailable(_)) | Ok(Update::Updated(_))), "{came:?}");
+    }
+    // Waits until the slow commit is over.
+    operator.batch_execute("BEGIN; LOCK TABLE callout.states IN SHARE MODE; COMMIT").await.unwrap();
+    for stored in &seen {
+        let found = node.get(stored.alert.id()).await.unwrap().unwrap();
+        assert_eq!((found.version, found.alert.repeats), (2, 1), "it happened once");
+    }
+    node.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_cut_off_says_so_and_works_again_when_it_can() {
     let Some(database) = Database::new().await else { return };
@@ -139,6 +176,12 @@ async fn a_node_older_than_the_schema_answers_questions_and_changes_nothing() {
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     assert!(old.insert(alert(2), None).await.is_err());
     assert!(old.probe(at(1)).await.is_err(), "it is not ready");
+    let report = Incoming::Foreign(Foreign::LegacySms);
+    let message = provider_id("nobody-knows-it-yet");
+    assert!(old.park(&message, &report, at(1)).await.is_err(), "a webhook that it cannot apply is not answered 200");
+    assert!(old.tidy(at(9), at(9), 9).await.is_err() && old.forget(at(9), 9).await.is_err(), "it clears nothing away");
+    let (endpoint, nothing) = (EndpointId::from_bits(1), BTreeSet::new());
+    assert!(old.outbox().unwrap().take(endpoint, at(9), at(10), &nothing, 9).await.is_err(), "it takes no callback");
     let started_later = open(&database).await;
     assert_eq!(started_later.get(kept.id()).await.unwrap().unwrap().version, 1);
     assert!(started_later.insert(alert(2), None).await.is_err());
