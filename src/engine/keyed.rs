@@ -12,11 +12,12 @@ use super::{Engine, Error};
 pub const ALERTS_OF_A_KEY_MAX: usize = 100;
 
 impl Engine {
-    /// The alerts with this dedup key that are not resolved, newest first.
+    /// The alerts with this dedup key that are not resolved, newest first. One that cannot be understood is logged and
+    /// left out.
     pub async fn alerts_of(&self, dedup_key: &str) -> Result<Vec<Arc<Alert>>, Error> {
         let mut alerts = Vec::new();
         for id in self.0.store.find_key(dedup_key, ALERTS_OF_A_KEY_MAX).await? {
-            alerts.extend(self.0.store.get(id).await?.map(|stored| stored.alert));
+            alerts.extend(self.legible(id).await?);
         }
         Ok(alerts)
     }

@@ -245,6 +245,20 @@ impl Engine {
         }
     }
 
+    /// The alert, where it is there and can be understood: of several that something may be meant for, one that the disk
+    /// damaged must not stand before the others.
+    pub(super) async fn legible(&self, id: AlertId) -> Result<Option<Arc<Alert>>, Error> {
+        match self.alert(id).await {
+            Ok(alert) => Ok(Some(alert)),
+            Err(Error::NoSuchAlert) => Ok(None),
+            Err(error @ Error::Store(store::Error::Corrupt { .. })) => {
+                self.could_not(id, &error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Alerts, newest first.
     pub async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {
         Ok(self.0.store.list(page).await?)

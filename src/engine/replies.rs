@@ -1,6 +1,5 @@
 //! Somebody wrote back: what they ask for, and which alert they mean (contract R10).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::escalation::{Alert, Attempt, Event, Intent, Reply};
@@ -97,7 +96,7 @@ impl Engine {
         };
         let (mut meant, mut may_be_meant) = (None, None);
         for id in self.0.store.find_address(message.channel, &message.from, statuses, LOOKED_AT_MAX).await? {
-            let alert: Arc<Alert> = self.alert(id).await?;
+            let Some(alert) = self.legible(id).await? else { continue };
             let answered = |begun| answered_attempt(&alert, message, begun).map(|attempt| Meant { id, attempt });
             if quotes_unknown && let Some(nameless) = newest_before(&alert, message, Begun::WhenDue, may_be_nameless) {
                 return Ok(Some(Meant { id, attempt: nameless }));

@@ -73,6 +73,7 @@ pub(crate) struct Frail {
     faults: Mutex<Vec<Fault>>,
     n_struck: Mutex<usize>,
     poisoned: Mutex<Option<AlertId>>,
+    damaged: Mutex<Option<AlertId>>,
     disk: Mutex<Option<Disk>>,
 }
 
@@ -95,6 +96,7 @@ impl Frail {
             faults: Mutex::default(),
             n_struck: Mutex::default(),
             poisoned: Mutex::default(),
+            damaged: Mutex::default(),
             disk: Mutex::default(),
         })
     }
@@ -158,6 +160,11 @@ impl Frail {
         *self.poisoned.lock().unwrap() = Some(id);
     }
 
+    /// The disk damages the record of this alert, which cannot be understood until the store is healed.
+    pub(crate) fn damage(&self, id: AlertId) {
+        *self.damaged.lock().unwrap() = Some(id);
+    }
+
     /// From now on its disk is like this.
     pub(crate) fn stands_on(&self, disk: Disk) {
         *self.disk.lock().unwrap() = Some(disk);
@@ -165,6 +172,7 @@ impl Frail {
 
     pub(crate) fn heal(&self) {
         *self.poisoned.lock().unwrap() = None;
+        *self.damaged.lock().unwrap() = None;
         self.faults.lock().unwrap().clear();
     }
 
@@ -227,6 +235,10 @@ impl Store for Frail {
     async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error> {
         let is_poisoned = *self.poisoned.lock().unwrap() == Some(id);
         assert!(!is_poisoned, "the story wants this alert to be poison");
+        if *self.damaged.lock().unwrap() == Some(id) {
+            let source = Arc::new(std::io::Error::other("the story wants it to be damaged"));
+            return Err(Error::Corrupt { what: "an alert".into(), source });
+        }
         self.around(Call::Get, self.inner.get(id)).await
     }
 

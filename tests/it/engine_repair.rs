@@ -11,13 +11,16 @@ use callout::chance::SeededChance;
 use callout::clock::{Clock, SteadyClock};
 use callout::engine::{Engine, Parts, Settings};
 use callout::escalation::{Backend, ReportStatus};
+use callout::incoming::{Incoming, MessageStatus};
 use callout::metrics::Metrics;
 use callout::store::{MemoryStore, Page};
 use callout::timestamp::Timestamp;
 use callout::traces::Traces;
 
 use super::engine_frail::{Call, Frail};
-use super::engine_stage::{BEGAN, Part, Stage, StandIn, a_minute_each, down, minutes, new_alert, seconds, tutorial};
+use super::engine_stage::{
+    BEGAN, Part, Stage, StandIn, a_minute_each, down, minutes, new_alert, said, seconds, tutorial,
+};
 
 async fn frail() -> (Arc<Frail>, Stage) {
     let store = Frail::new();
@@ -149,6 +152,25 @@ impl Clock for Counting {
         self.n_sleeps.fetch_add(1, Ordering::Relaxed);
         self.clock.sleep_until(moment).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_the_disk_damaged_does_not_keep_old_ones_from_being_forgotten() {
+    let store = Frail::new();
+    let day = minutes(24 * 60);
+    let settings = Settings { retention: Some(day), ..Settings::default() };
+    let stage = Stage::with(Arc::<Frail>::clone(&store), settings).await;
+    let damaged = stage.raise(&a_minute_each(&["Tony"])).await;
+    let old = stage.raise(&a_minute_each(&["Anna"])).await;
+    stage.raise(&a_minute_each(&["Anna"])).await;
+    stage.pass(seconds(10)).await;
+    // A process that died left a report parked that is about the damaged alert.
+    let message = stage.alert(damaged).await.attempts[0].provider_ids[0].clone();
+    let report = Incoming::Status(MessageStatus { id: Some(message.clone()), ..said(ReportStatus::Delivered) });
+    store.inner().park(&message, &report, stage.clock_now()).await.unwrap();
+    store.damage(damaged);
+    stage.pass(2 * day).await;
+    assert!(stage.engine.alert(old).await.is_err(), "it was settled long enough ago");
 }
 
 #[tokio::test(start_paused = true)]

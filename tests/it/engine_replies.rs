@@ -1,11 +1,14 @@
 //! Somebody writes back: which alert is meant, and what is asked for.
 
+use std::sync::Arc;
+
 use callout::contact::Channel;
-use callout::engine::Received;
+use callout::engine::{Received, Settings};
 use callout::escalation::{Backend, ReportStatus, Via};
 use callout::id::AlertId;
 use callout::incoming::InboundMessage;
 
+use super::engine_frail::Frail;
 use super::engine_stage::{ANNA, Part, Stage, TONY, TONY_MESSENGER, message, minutes, seconds, tutorial};
 
 /// Two alerts to Tony by Messenger, one a minute after the other.
@@ -45,6 +48,17 @@ async fn without_a_hint_the_newest_alert_is_meant() {
     assert_eq!(statuses(&stage, alerts).await, ["escalating", "acknowledged"]);
     stage.reply(Channel::Messenger, TONY_MESSENGER, "that one too").await;
     assert_eq!(statuses(&stage, alerts).await, ["acknowledged", "acknowledged"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_the_disk_damaged_takes_no_reply_from_the_others() {
+    let store = Frail::new();
+    let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
+    let [older, newer] = two_alerts(&stage).await;
+    store.damage(newer);
+    assert_eq!(stage.reply(Channel::Messenger, TONY_MESSENGER, "on it").await, Received::Effective);
+    store.heal();
+    assert_eq!(statuses(&stage, [older, newer]).await, ["acknowledged", "escalating"]);
 }
 
 #[tokio::test(start_paused = true)]

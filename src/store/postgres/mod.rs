@@ -337,10 +337,8 @@ impl Store for PostgresStore {
 
     async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error> {
         let rows = self.database.rows(statements::PARKED, &[&id.as_str()]).await?;
-        let webhooks = rows.iter().map(|row| {
-            record::read_incoming(rows::value(row, 0)?).map_err(|error| Fault::corrupt("a parked webhook", error))
-        });
-        Ok(webhooks.collect::<Result<_, _>>()?)
+        let records = rows.iter().map(|row| rows::value(row, 0)).collect::<Result<Vec<&str>, _>>()?;
+        Ok(records.into_iter().filter_map(record::legible_incoming).collect())
     }
 
     async fn parked_and_known(&self, limit: usize) -> Result<Vec<ProviderId>, Error> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::chain::Chain;
 use crate::contact::{Address, Channel};
 use crate::escalation::{Failure, ReportStatus, WorkflowOutcome};
 use crate::id::{AttemptRef, ProviderId};
@@ -19,6 +20,15 @@ pub fn write_incoming(incoming: &Incoming) -> Result<String, Error> {
 /// Reads the record of a webhook.
 pub fn read_incoming(record: &str) -> Result<Incoming, Error> {
     Ok(read::<In>(record)?.webhook)
+}
+
+/// As [`read_incoming`], for one of several: it is left out where it means nothing, loudly, so that it hides no other.
+pub(in crate::store) fn legible_incoming(record: &str) -> Option<Incoming> {
+    let read = read_incoming(record);
+    if let Err(error) = &read {
+        tracing::error!(error = %Chain(error), "a parked webhook means nothing and was left out");
+    }
+    read.ok()
 }
 
 #[derive(Serialize)]

@@ -21,6 +21,7 @@ mod plan;
 mod wording;
 
 pub use alert::{later_raised, later_state, read_alert, read_raised, write_raised, write_state};
+pub(in crate::store) use incoming::legible_incoming;
 pub use incoming::{read_incoming, write_incoming};
 pub use plan::{PlanHash, StoredPlan, read_plan, write_plan};
 
