@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::escalation::{Alert, Event, Ignored, Progress};
+use crate::escalation::{self, Alert, Event, Ignored, Progress};
 use crate::id::AlertId;
 use crate::traces::Deed;
 
@@ -180,6 +180,12 @@ impl Engine {
             Applied::Moved(_) => self.0.traces.did(begun, id, Deed::Deadline { attempt: alert.newest_attempt() }),
             Applied::Stayed(stayed, Ignored::Held) if self.0.outage.hold(&stayed, reach) == Holding::NoLonger => {
                 self.wake_after_outage(vec![id]);
+            }
+            // The clock that nodes share may have been set back a little since the wake-up came.
+            Applied::Stayed(stayed, Ignored::NotYetDue) => {
+                if let Some(wake_at) = escalation::next_wake(&stayed) {
+                    self.0.timers.arm(wake_at, Wake::at_its_time(id));
+                }
             }
             Applied::Stayed(..) | Applied::Replayed(_) => {}
         }
