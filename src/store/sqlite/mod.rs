@@ -29,12 +29,15 @@ mod sealed;
 mod timeline;
 mod writer;
 
+use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use rusqlite::InterruptHandle;
 
 use crate::callback::Subscriptions;
 use crate::clock::Timeline;
@@ -74,6 +77,7 @@ pub struct SqliteStore {
     shared: Arc<Shared>,
     path: Arc<Path>,
     copying: tokio::sync::Mutex<()>,
+    look: Mutex<Option<Look>>,
     last_number: AtomicU64,
     subscriptions: ArcSwap<Subscriptions>,
     parked_max: usize,
@@ -102,9 +106,10 @@ impl SqliteStore {
         if !is_any_parked {
             shared.nothing_parked();
         }
-        if unseen == opening::Unseen::Everything {
-            look_through(opening::open_reader(path)?, Arc::clone(&shared))?;
-        }
+        let look = match unseen {
+            opening::Unseen::Nothing => None,
+            opening::Unseen::Everything => Some(Look::begin(opening::open_reader(path)?, Arc::clone(&shared))?),
+        };
         let checkpointer =
             Checkpointer::start(opening::open_checkpointer(path)?, Arc::clone(&shared)).map_err(OpenError::Thread)?;
         let writer = Writer::start(connection, checkpointer, Arc::clone(&shared), ownership);
@@ -114,6 +119,7 @@ impl SqliteStore {
             shared,
             path: path.into(),
             copying: tokio::sync::Mutex::new(()),
+            look: Mutex::new(look),
             last_number: AtomicU64::new(newest.0),
             subscriptions: ArcSwap::default(),
             parked_max,
@@ -131,16 +137,37 @@ impl SqliteStore {
     }
 }
 
-/// Looks through a large database on a thread of its own. What is found ends all promises.
-fn look_through(connection: rusqlite::Connection, shared: Arc<Shared>) -> Result<(), OpenError> {
-    let look = move || match opening::damage(&connection) {
-        Ok(None) => tracing::info!("the database was looked through after it had not been closed; it is whole"),
-        Ok(Some(reason)) => shared.fail(Refusal::Damaged, &reason),
-        Err(error) => tracing::error!(%error, "the database could not be looked through after it had not been closed"),
-    };
-    // Nobody waits for it: it ends with its answer or with the process.
-    let _thread = std::thread::Builder::new().name("callout-look".to_owned()).spawn(look).map_err(OpenError::Thread)?;
-    Ok(())
+/// A large database is being looked through, on a thread of its own. What is found ends all promises.
+struct Look {
+    thread: JoinHandle<()>,
+    interrupt: InterruptHandle,
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Look").field("thread", &self.thread).finish_non_exhaustive()
+    }
+}
+
+impl Look {
+    fn begin(connection: rusqlite::Connection, shared: Arc<Shared>) -> Result<Self, OpenError> {
+        let interrupt = connection.get_interrupt_handle();
+        let look = move || match opening::damage(&connection) {
+            Ok(None) => tracing::info!("the database was looked through after the start; it is whole"),
+            Ok(Some(reason)) => shared.fail(Refusal::Damaged, &reason),
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {}
+            Err(error) => tracing::error!(%error, "the database could not be looked through after the start"),
+        };
+        let thread = std::thread::Builder::new().name("callout-look".to_owned()).spawn(look);
+        Ok(Self { thread: thread.map_err(OpenError::Thread)?, interrupt })
+    }
+
+    /// Ends it early: while it reads, the log cannot be moved as a whole.
+    fn end(self) {
+        self.interrupt.interrupt();
+        // A thread that panicked has said so already.
+        drop(self.thread.join());
+    }
 }
 
 #[async_trait]
@@ -349,11 +376,16 @@ impl Store for SqliteStore {
 
     async fn close(&self) {
         self.readers.close().await;
-        if let Some(thread) = self.writer.finish() {
-            let ended = tokio::task::spawn_blocking(move || thread.join()).await;
-            // A thread that panicked has said so already.
-            drop(ended);
-        }
+        let look = self.look.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.writer.finish();
+        let ended = tokio::task::spawn_blocking(move || {
+            if let Some(look) = look {
+                look.end();
+            }
+            thread.map(JoinHandle::join)
+        });
+        // A thread that panicked has said so already.
+        drop(ended.await);
     }
 
     fn meter(&self) -> Option<&StoreMeter> {

@@ -329,7 +329,7 @@ impl Desk {
         }
         let is_whole = self.checkpointer.finish(&self.connection, &self.shared);
         if is_whole && let Err(error) = self.ownership.mark(Left::Closed) {
-            tracing::warn!(%error, "could not write down that the database was closed; it is looked through at the next start");
+            tracing::warn!(%error, "could not write down that the database was closed; the next start will take it for one that was not");
         }
     }
 
