@@ -61,6 +61,8 @@ struct Audit {
     /// When this process began to audit.
     began_at: Option<Timestamp>,
     passed_at: Option<Timestamp>,
+    /// The latest audit found an alert that nobody worked on.
+    has_failed: bool,
     room: Room,
 }
 
@@ -164,10 +166,12 @@ impl Engine {
     async fn audit(&self, suspects: &mut Suspects) {
         match self.wake_the_forgotten(suspects).await {
             Ok(0) => {
-                self.0.watch.audited().passed_at = Some(self.now());
+                let mut audited = self.0.watch.audited();
+                (audited.passed_at, audited.has_failed) = (Some(self.now()), false);
+                drop(audited);
                 self.0.alarms.over(Alarm::AuditFailed, self.now());
             }
-            Ok(_) => {}
+            Ok(_) => self.0.watch.audited().has_failed = true,
             Err(error) => tracing::error!(error = %Chain(&error), "the open alerts could not be audited"),
         }
     }
@@ -225,7 +229,7 @@ impl Engine {
 
     /// Whether an audit should have passed since: one that never did is no better than one that did long ago.
     pub(super) fn is_audit_stale(&self) -> bool {
-        let Audit { began_at, passed_at, room: _ } = *self.0.watch.audited();
+        let Audit { began_at, passed_at, has_failed: _, room: _ } = *self.0.watch.audited();
         passed_at.or(began_at).is_some_and(|at| self.now().since(at) > AUDIT_STALE_AFTER)
     }
 
@@ -253,6 +257,12 @@ impl Engine {
             () = self.0.clock.sleep_until(limit) => return Err(Stuck::StoreSilent),
         }
         if self.audited_ago().is_none_or(|ago| ago > AUDIT_STALE_AFTER) { Err(Stuck::Audit) } else { Ok(()) }
+    }
+
+    /// Whether the latest audit found nothing wrong. What it finds it mends, so that this is no reason to begin anew; but
+    /// nobody outside is to be told that all is well.
+    pub fn passes_audit(&self) -> bool {
+        !self.0.watch.audited().has_failed
     }
 
     /// Returns when the store has failed for good.

@@ -30,12 +30,19 @@ pub(super) struct Beating<'a> {
 pub(super) trait Watched: Sync {
     /// Whether everything goes on.
     async fn look(&self) -> Result<(), Stuck>;
+
+    /// Whether the latest audit found nothing wrong.
+    fn passes_audit(&self) -> bool;
 }
 
 #[async_trait]
 impl Watched for Engine {
     async fn look(&self) -> Result<(), Stuck> {
         self.advancing().await
+    }
+
+    fn passes_audit(&self) -> bool {
+        self.passes_audit()
     }
 }
 
@@ -51,6 +58,7 @@ pub(super) async fn keep(watched: &dyn Watched, clock: &dyn Clock, beating: Opti
                 notify(NotifyState::Watchdog);
                 if let Some(beating) = &beating
                     && beat_at <= clock.now()
+                    && watched.passes_audit()
                 {
                     beat_at = clock.now().plus(beating.every);
                     if let Err(error) = beating.pulse.beat().await {
@@ -89,6 +97,7 @@ mod tests {
     #[derive(Default)]
     struct Work {
         stands_still: AtomicBool,
+        fails_audit: AtomicBool,
         n_looks: AtomicUsize,
     }
 
@@ -97,6 +106,10 @@ mod tests {
         async fn look(&self) -> Result<(), Stuck> {
             self.n_looks.fetch_add(1, Ordering::Relaxed);
             if self.stands_still.load(Ordering::Relaxed) { Err(Stuck::Audit) } else { Ok(()) }
+        }
+
+        fn passes_audit(&self) -> bool {
+            !self.fails_audit.load(Ordering::Relaxed)
         }
     }
 
@@ -127,13 +140,17 @@ mod tests {
             clock.sleep_until(began.plus(Duration::from_secs(602))).await;
             work.stands_still.store(false, Ordering::Relaxed);
             clock.sleep_until(began.plus(Duration::from_secs(632))).await;
+            work.fails_audit.store(true, Ordering::Relaxed);
+            clock.sleep_until(began.plus(Duration::from_secs(702))).await;
+            work.fails_audit.store(false, Ordering::Relaxed);
+            clock.sleep_until(began.plus(Duration::from_secs(712))).await;
         };
         tokio::select! {
             never = keep(&work, &clock, Some(Beating { pulse: &beats, every })) => match never {},
             () = story => {}
         }
         let after: Vec<u64> = beats.at.lock().unwrap().iter().map(|at| at.since(began).as_secs()).collect();
-        assert_eq!(after, [5, 65, 125, 605], "a call that is lost changes nothing, and nothing is made up for");
-        assert_eq!(work.n_looks.load(Ordering::Relaxed), 126, "every five seconds");
+        assert_eq!(after, [5, 65, 125, 605, 705], "a call that is lost changes nothing, and nothing is made up for");
+        assert_eq!(work.n_looks.load(Ordering::Relaxed), 142, "every five seconds");
     }
 }

@@ -26,13 +26,22 @@ async fn an_alert_that_nobody_works_on_is_found_told_of_and_woken() {
     // A defect that nobody has thought of: the alert is in the store and the engine does not know.
     let lost = begin(Raised { at: BEGAN, plan: a_minute_each(&["Tony"]), ..raised(77) });
     assert!(matches!(stage.store.insert(Arc::clone(&lost), None).await.unwrap(), Insert::Inserted(_)));
-    stage.pass(minutes(3)).await;
+    let mut failed_for = 0;
+    for _ in 0..180 {
+        stage.pass(seconds(1)).await;
+        stage.engine.advancing().await.expect("it goes on all the while");
+        failed_for += u32::from(!stage.engine.passes_audit());
+    }
+    assert!(
+        (29..=31).contains(&failed_for),
+        "the heartbeat would be silent from one audit to the next: {failed_for} s"
+    );
     assert_eq!(stage.vonage.sent_for(lost.id()).len(), 1, "Tony is called after all");
     let metrics = stage.engine.metrics().render().unwrap();
     assert!(metrics.contains("callout_audit_found_total 1"), "{metrics}");
     let told = alarms.try_recv().unwrap();
     assert_eq!((told.alarm, told.alert), (Alarm::AuditFailed, Some(lost.id())), "whoever runs callout is told");
-    stage.engine.advancing().await.expect("the next audit passed");
+    assert!(stage.engine.passes_audit(), "the next audit passed");
 }
 
 #[tokio::test(start_paused = true)]
