@@ -410,11 +410,16 @@ pub(super) fn reachable(listen: std::net::SocketAddr) -> std::net::SocketAddr {
 }
 
 pub(super) fn complain_of_answer(status: StatusCode, problem: &Value) {
-    let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("callout gave no reason");
-    let mut text = format!("callout answered {status}: {}", show::harmless(detail));
+    let detail = show::harmless(problem.get("detail").and_then(Value::as_str).unwrap_or("callout gave no reason"));
+    let mut text = format!("callout answered {status}: {detail}");
     for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
         let part = |name: &str| show::harmless(error.get(name).and_then(Value::as_str).unwrap_or_default());
-        text.push_str(&format!("\n  {}: {}", part("pointer"), part("detail")));
+        let (pointer, wrong) = (part("pointer"), part("detail"));
+        let named = if pointer.is_empty() { wrong } else { format!("{pointer}: {wrong}") };
+        // A single one is the detail already.
+        if !detail.contains(&named) {
+            text.push_str(&format!("\n  {named}"));
+        }
     }
     let hint = match status {
         StatusCode::UNAUTHORIZED => Some("CALLOUT_API_KEY, or the key file beside the database, holds the key"),

@@ -59,6 +59,24 @@ async fn a_client_finds_server_and_key_without_the_service_secrets() {
 }
 
 #[tokio::test]
+async fn what_the_service_refuses_is_named_once_however_much_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let callout = Callout::start().await;
+    write(folder.path(), &callout, |_| {});
+    let refused = async |arguments: &[&str]| {
+        let output = run(folder.path(), arguments, &[]).await;
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
+        text(&output.stderr)
+    };
+    let nothing = "/message: must not be empty";
+    assert_eq!(refused(&["send", ""]).await, format!("error: callout answered 422 Unprocessable Entity: {nothing}\n"));
+    let both = refused(&["send", "", "--policy", "nights"]).await;
+    assert_eq!(both.lines().count(), 3, "{both}");
+    assert_eq!(both.matches(nothing).count(), 1, "{both}");
+    assert_eq!(both.matches("/policy: is not a policy").count(), 1, "{both}");
+}
+
+#[tokio::test]
 async fn a_closed_pipe_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let callout = Callout::start().await;
