@@ -28,6 +28,7 @@ pub(crate) enum Bug {
     AccountIsTakenForRate,
     NodesTellNothing,
     DamageHoldsUp,
+    DamageHides,
     StartDawdles,
     StopsLikeAKill,
 }
@@ -58,6 +59,7 @@ pub(crate) const BUGS: &[(Bug, &str, &[&str])] = &[
     (Bug::AccountIsTakenForRate, "a refused account that is taken for a busy one", &["P17"]),
     (Bug::NodesTellNothing, "nodes that tell each other nothing", &["P16"]),
     (Bug::DamageHoldsUp, "a damaged alert that whoever reads holds the others up", &["P18"]),
+    (Bug::DamageHides, "a damaged alert that hides those behind it", &["P18", "P7", "P11", "P4"]),
     (Bug::StartDawdles, "a start that looks at what waits after half a minute", &["P15"]),
     (Bug::StopsLikeAKill, "a stop that waits for no send", &["P22"]),
 ];

@@ -373,6 +373,7 @@ impl Store for SimStore {
                 armed.extend(last.filter(|_| !armed.is_empty()));
             }
             Some(Bug::LostSendsAreLeft) => armed.retain(|armed| !armed.sending),
+            Some(Bug::DamageHides) => armed.retain(|armed| !self.gate.world.is_behind_damage(armed.id)),
             Some(Bug::StartDawdles) => {
                 let soon = self.gate.world.clock.now().plus(std::time::Duration::from_secs(30));
                 let soon = Timestamp::from_millis(soon.as_millis() + self.gate.life.clock_ahead());
@@ -467,6 +468,7 @@ impl Store for SimStore {
         match self.bug() {
             Some(Bug::LostSendsAreLeft) => left.retain(|armed| !armed.sending),
             Some(Bug::ArmedForgets) => left.clear(),
+            Some(Bug::DamageHides) => left.retain(|armed| !self.gate.world.is_behind_damage(armed.id)),
             Some(_) | None => {}
         }
         Ok(left)

@@ -247,4 +247,10 @@ impl World {
         let notes = self.notes();
         !notes.poisoned.is_empty() && notes.poisoned.contains_key(&id.to_string())
     }
+
+    /// Whether somebody who reads in the order of ids comes by a damaged alert first.
+    pub(crate) fn is_behind_damage(&self, id: AlertId) -> bool {
+        let id = id.to_string();
+        self.notes().poisoned.keys().any(|poisoned| *poisoned < id)
+    }
 }
