@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::home::{Home, Server, alone, pause, until};
+use crate::home::{Home, Server, USERS, alone, pause, until};
 use crate::judge::{Life, Pace, judge};
 use crate::kills::{check_copy, collect};
+use crate::left_out::leave_out;
 use crate::load::Load;
 use crate::shim::{Shim, Switch};
 use crate::size::{Size, seed};
@@ -131,8 +132,7 @@ impl Drop for SmallDisk {
 async fn a_full_disk_refuses_what_is_new_until_there_is_room_again() {
     let _alone = alone().await;
     let Some(disk) = SmallDisk::mount(8) else {
-        eprintln!("LEFT OUT: a really full disk, since no tmpfs can be mounted here (needs root)");
-        return;
+        return leave_out("a really full disk: no tmpfs can be mounted here (needs root)");
     };
     let database = disk.path().join("callout.db");
     let home = Home::with_store(Some(format!("sqlite:{}", database.display()))).await;
@@ -145,6 +145,13 @@ async fn a_full_disk_refuses_what_is_new_until_there_is_room_again() {
     until("the disk is full", is_refused).await;
     let n_promised = load.ledger.lock().unwrap().promised.len();
     assert!(n_promised > 0, "there was room at first");
+    // The outcome of each is kept before the next one of its alert.
+    let n_sent = async || home.sandbox("/sent").await["sent"].as_array().unwrap().len();
+    let n_before = n_sent().await;
+    until("while it is full, those who were accepted are called on", async || {
+        (n_sent().await > n_before + 2 * USERS.len()).then_some(())
+    })
+    .await;
     assert!(server.ended().is_none(), "a full disk is no reason to leave: {}", server.said());
     std::fs::remove_file(&filler).unwrap();
     let goes_on = async || (load.ledger.lock().unwrap().promised.len() > n_promised + 20).then_some(());

@@ -31,7 +31,7 @@ pub(crate) fn judge_by_the_oracle(home: &Home, evidence: &Evidence, faults: &[Va
         "ended_at": callout::clock::system_now().to_string(),
         "recovery_ms": if pace == Pace::WithinASecond { 1_000 } else { RECOVERY_MS },
         "answer_max_ms": ANSWER_MAX_MS,
-        "taken_up": { "deadlines_ms": taken_up.0, "sends_ms": taken_up.1 },
+        "taken_up": { "by_others": pace == Pace::SeveralNodes, "deadlines_ms": taken_up.0, "sends_ms": taken_up.1 },
         "clocks_apart_ms": if pace == Pace::SeveralNodes { CLOCKS_APART_MS } else { 0 },
     });
     let history: History = serde_json::from_value(told).unwrap();

@@ -1,6 +1,6 @@
 //! `kill -9`, at any instant and at the worst ones, again and again on one database under load.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -45,9 +45,14 @@ impl Death {
         match round % 8 {
             3 => Self::Newborn(dice.below(120)),
             1 | 5 | 7 => Self::AnyInstant(LIFE_MIN + dice.below(LIFE_MAX - LIFE_MIN)),
-            _ => Self::At(points[round / 2 % points.len()], 1 + dice.below(PASSES_MAX)),
+            _ => Self::At(point_of(round, points).unwrap(), 1 + dice.below(PASSES_MAX)),
         }
     }
+}
+
+/// The named point of every second round.
+fn point_of(round: usize, points: &[&'static str]) -> Option<&'static str> {
+    round.is_multiple_of(2).then(|| points[round / 2 % points.len()])
 }
 
 /// What the rounds left behind.
@@ -56,12 +61,21 @@ struct Tally {
     lives: Vec<Life>,
     slowest_start: Duration,
     n_at_point: usize,
+    /// The named points at which it died.
+    points: BTreeSet<&'static str>,
 }
 
 impl Tally {
     fn started(&mut self, server: &Server) {
         self.lives.push(Life { begun: server.spawned, listens: Some(server.listens), ended: None });
         self.slowest_start = self.slowest_start.max(server.listens.since(server.spawned));
+    }
+
+    fn died_at(&mut self, death: &Death) {
+        self.n_at_point += 1;
+        if let Death::At(point, _) = death {
+            self.points.insert(point);
+        }
     }
 
     fn died(&mut self) {
@@ -92,7 +106,7 @@ async fn live_and_die(home: &Home, death: &Death, tally: &mut Tally) {
         Err(ended) => {
             assert_eq!(ended.code, None, "{death:?}: it was not killed but left: {}", ended.said);
             tally.died_young(ended.spawned);
-            tally.n_at_point += 1;
+            tally.died_at(death);
             return;
         }
     };
@@ -105,7 +119,9 @@ async fn live_and_die(home: &Home, death: &Death, tally: &mut Tally) {
             pause(Duration::from_millis(20)).await;
             left -= 1;
         }
-        tally.n_at_point += usize::from(left > 0);
+        if left > 0 {
+            tally.died_at(death);
+        }
     }
     if let Some(status) = server.ended() {
         assert_eq!(status.code(), None, "{death:?}: it was not killed but left: {}", server.said());
@@ -203,5 +219,8 @@ async fn torture(home: &Home, n_kills: usize, points: &[&'static str], pace: Pac
         verdict.latest,
     );
     assert!(evidence.ledger.promised.len() > n_kills, "there was load");
-    assert!(tally.n_at_point * 4 > n_kills, "most of the named points were met");
+    assert!(tally.n_at_point * 4 > n_kills, "many died at a named point");
+    let tried: BTreeSet<_> = (0..n_kills).filter_map(|round| point_of(round, points)).collect();
+    let missed: Vec<_> = tried.difference(&tally.points).collect();
+    assert!(missed.len() * 4 <= tried.len(), "nobody died at {missed:?}");
 }

@@ -24,7 +24,7 @@ const SECONDS: Size = Size { name: "OVERLOAD_SECONDS", taste: 3, ci: 4, long: 60
 const COMMIT: Duration = Duration::from_millis(600);
 /// How many webhooks in a hundred must be answered 200 at their first try. The others come again: an alert that many
 /// webhooks are about at once takes them one commit after the other, and the machine is busy.
-const FIRST_TRIES_PERCENT: usize = 80;
+const FIRST_TRIES_PERCENT: usize = 95;
 /// What each post of the flood weighs, and how many are on their way at every moment: together more than may wait
 /// for the store (48 MiB of new alerts), and more than the bodies of all requests may have (64 MiB), so that some are
 /// refused however little the machine gets done. A commit takes seventeen of them, so that in each second far more
@@ -43,7 +43,7 @@ const SWELLS: Duration = Duration::from_secs(3);
 /// What callout may need of memory at the worst moment (docs/promise.md).
 const MEMORY_MAX: u64 = 512 << 20;
 /// The latest that a deadline may be taken up: it waits for the commits of what is said about the same alert meanwhile.
-const LATE_MAX: Duration = Duration::from_secs(30);
+const LATE_MAX: Duration = Duration::from_secs(15);
 
 /// What the flood was answered.
 #[derive(Default)]
