@@ -16,8 +16,9 @@ use crate::escalation::Status;
 use crate::id::AlertId;
 use crate::store::Stored;
 
-/// How many parts the alerts are divided into, so that callers seldom meet at one lock.
-const N_SHARDS: usize = 64;
+/// How many parts the alerts are divided into, so that callers seldom meet at one lock, and what was read from the disk
+/// can nearly always be kept: nothing of its part may have been published meanwhile.
+const N_SHARDS: usize = 256;
 /// The most alerts kept here, of about 1 KiB each: a storm of tens of thousands finds all of its alerts at hand, and
 /// a million that wait do not fill the memory.
 pub(super) const LIVE_MAX: usize = 128 * 1_024;
@@ -163,7 +164,7 @@ mod tests {
         let tony = Recipient { name: "Tony".into(), channels: vec![leg] };
         let raised = Raised {
             // All of them in one shard.
-            id: AlertId::from_bits(u128::from(number) * 64),
+            id: AlertId::from_bits(u128::from(number) * u128::try_from(N_SHARDS).unwrap()),
             number: AlertNumber(number),
             message: "Main server is down".into(),
             severity: Severity::Critical,
