@@ -99,10 +99,12 @@ fn plan(connection: &Connection, plans: &Plans, alert: AlertId, row: i64) -> Res
     Ok(plans.learn(row, Arc::new(plan)))
 }
 
+fn of_one() -> String {
+    format!("SELECT {COLUMNS} FROM alerts a LEFT JOIN states s ON s.number = a.number WHERE a.id = ?1")
+}
+
 pub(super) fn get(connection: &Connection, plans: &Plans, id: AlertId) -> Result<Option<Stored>, Fault> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM alerts a LEFT JOIN states s ON s.number = a.number WHERE a.id = ?1"
-    ))?;
+    let mut statement = connection.prepare_cached(&of_one())?;
     let mut rows = statement.query([id_bytes(id)])?;
     rows.next()?.map(|row| decode(connection, plans, row)).transpose()
 }
@@ -315,6 +317,8 @@ pub(super) fn id_bytes(id: AlertId) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::StatementStatus;
+
     use super::*;
     use crate::store::sqlite::opening;
 
@@ -322,6 +326,19 @@ mod tests {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {question}")).unwrap();
         let details: Vec<String> = statement.raw_query().mapped(|row| row.get("detail")).map(Result::unwrap).collect();
         details.join("; ")
+    }
+
+    #[test]
+    fn a_question_is_understood_once_however_often_it_is_put() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opening::open_writer(&directory.path().join("callout.db"), opening::Left::Never).unwrap();
+        for bits in 1..=3 {
+            assert!(get(&connection, &Plans::default(), AlertId::from_bits(bits)).unwrap().is_none());
+            assert!(claimed(&connection, &Plans::default(), &ClaimKey(sha256(&[0]))).unwrap().is_none());
+        }
+        let statement = connection.prepare_cached(&of_one()).unwrap();
+        let n_times = [StatementStatus::Run, StatementStatus::RePrepare].map(|status| statement.get_status(status));
+        assert_eq!(n_times, [3, 0]);
     }
 
     #[test]
