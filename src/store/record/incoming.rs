@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::chain::Chain;
 use crate::contact::{Address, Channel};
 use crate::escalation::{Failure, ReportStatus, WorkflowOutcome};
 use crate::id::{AttemptRef, ProviderId};
@@ -26,7 +25,8 @@ pub fn read_incoming(record: &str) -> Result<Incoming, Error> {
 pub(in crate::store) fn legible_incoming(record: &str) -> Option<Incoming> {
     let read = read_incoming(record);
     if let Err(error) = &read {
-        tracing::error!(error = %Chain(error), "a parked webhook means nothing and was left out");
+        let reason = std::error::Error::source(error).map(ToString::to_string);
+        tracing::error!(%error, reason, "a parked webhook means nothing and was left out");
     }
     read.ok()
 }
