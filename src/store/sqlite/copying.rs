@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::store::CopyError;
@@ -67,7 +66,7 @@ pub fn copy_closed(database: &Path, to: &Path) -> Result<Holding, CopyError> {
     let failed = |source| copy_failed(to, source);
     let connection = opening::connect(database).map_err(failed)?;
     // Nothing is changed in it, its log neither, so that the next start finds it as it was left.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    opening::keep_log_when_closed(&connection, true).map_err(failed)?;
     copy(&connection, to)
 }
 
@@ -89,9 +88,8 @@ fn examine(connection: &Connection, path: &Path) -> Result<Holding, CopyError> {
     if schema > opening::schema_known() {
         return Err(damaged("it was written by a newer callout"));
     }
-    let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(failed)?;
-    if found != "ok" {
-        return Err(damaged(&found));
+    if let Some(reason) = opening::damage(connection).map_err(failed)? {
+        return Err(damaged(&reason));
     }
     let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
     Ok(Holding {

@@ -377,7 +377,9 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn keep_log_when_closed(connection: &Connection, is_kept: bool) -> rusqlite::Result<()> {
+/// Whether SQLite leaves the log as it is when the last connection is closed, in place of moving it into the database and
+/// deleting it.
+pub(super) fn keep_log_when_closed(connection: &Connection, is_kept: bool) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_kept).map(|_is_kept| ())
 }
 
