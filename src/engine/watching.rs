@@ -176,8 +176,8 @@ impl Engine {
         }
     }
 
-    /// Wakes every alert that was late at the audit before, is so still, and that nobody works on. Returns how many
-    /// there were.
+    /// Wakes every alert that was late at the audit before, is so still, and that nobody works on, and every one that is
+    /// open and waits for nothing. Returns how many there were.
     async fn wake_the_forgotten(&self, suspects: &mut Suspects) -> Result<usize, Error> {
         let late_before = self.moment_before(AUDIT_GRACE);
         let were_late = std::mem::take(suspects);
@@ -195,13 +195,22 @@ impl Engine {
                     continue;
                 }
                 n_forgotten += 1;
-                self.0.metrics.audit_found();
-                self.0.alarms.raise(Alarm::AuditFailed, Some(armed.id), self.now());
-                tracing::error!(alert.id = %armed.id, "the audit found an open alert that nobody worked on, which only a defect of callout can bring about; it is woken now");
-                self.0.timers.arm(self.now(), Wake::at_its_time(armed.id));
+                self.wake_forgotten(armed.id);
             }
         }
+        let unarmed = self.0.store.unarmed(AUDIT_PAGE).await?;
+        for id in unarmed.into_iter().filter(|id| !self.is_looked_after(*id)) {
+            n_forgotten += 1;
+            self.wake_forgotten(id);
+        }
         Ok(n_forgotten)
+    }
+
+    fn wake_forgotten(&self, id: AlertId) {
+        self.0.metrics.audit_found();
+        self.0.alarms.raise(Alarm::AuditFailed, Some(id), self.now());
+        tracing::error!(alert.id = %id, "the audit found an open alert that nobody worked on, which only a defect of callout can bring about; it is woken now");
+        self.0.timers.arm(self.now(), Wake::at_its_time(id));
     }
 
     fn is_looked_after(&self, id: AlertId) -> bool {

@@ -74,6 +74,7 @@ pub(crate) struct Frail {
     n_struck: Mutex<usize>,
     poisoned: Mutex<Option<AlertId>>,
     damaged: Mutex<Option<AlertId>>,
+    unarmed: Mutex<Option<AlertId>>,
     disk: Mutex<Option<Disk>>,
 }
 
@@ -97,6 +98,7 @@ impl Frail {
             n_struck: Mutex::default(),
             poisoned: Mutex::default(),
             damaged: Mutex::default(),
+            unarmed: Mutex::default(),
             disk: Mutex::default(),
         })
     }
@@ -165,6 +167,15 @@ impl Frail {
         *self.damaged.lock().unwrap() = Some(id);
     }
 
+    /// The moment of this alert is lost, until it is written again.
+    pub(crate) fn lose_moment(&self, id: AlertId) {
+        *self.unarmed.lock().unwrap() = Some(id);
+    }
+
+    fn has_moment(&self, id: AlertId) -> bool {
+        *self.unarmed.lock().unwrap() != Some(id)
+    }
+
     /// From now on its disk is like this.
     pub(crate) fn stands_on(&self, disk: Disk) {
         *self.disk.lock().unwrap() = Some(disk);
@@ -229,6 +240,7 @@ impl Store for Frail {
     }
 
     async fn update(&self, seen: &Stored, next: Arc<Alert>, claim: Option<Claim>) -> Result<Update, Error> {
+        self.unarmed.lock().unwrap().take_if(|unarmed| *unarmed == next.id());
         self.around(Call::Update, self.inner.update(seen, next, claim)).await
     }
 
@@ -251,7 +263,14 @@ impl Store for Frail {
     }
 
     async fn overdue(&self, before: Timestamp, after: Option<AlertId>, limit: usize) -> Result<Vec<Armed>, Error> {
-        self.around(Call::Audit, self.inner.overdue(before, after, limit)).await
+        let mut overdue = self.around(Call::Audit, self.inner.overdue(before, after, limit)).await?;
+        overdue.retain(|armed| self.has_moment(armed.id));
+        Ok(overdue)
+    }
+
+    async fn unarmed(&self, limit: usize) -> Result<Vec<AlertId>, Error> {
+        let unarmed = *self.unarmed.lock().unwrap();
+        Ok(unarmed.into_iter().take(limit).collect())
     }
 
     async fn list(&self, page: &Page) -> Result<Vec<Arc<Alert>>, Error> {

@@ -45,6 +45,24 @@ async fn an_alert_that_nobody_works_on_is_found_told_of_and_woken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_open_alert_that_waits_for_nothing_is_found_told_of_and_worked_on() {
+    let (store, stage) = frail().await;
+    stage.pass(minutes(2)).await;
+    let mut alarms = stage.engine.alarms().listen();
+    let lost = begin(Raised { at: BEGAN, plan: a_minute_each(&["Tony"]), ..raised(77) });
+    assert!(matches!(store.inner().insert(Arc::clone(&lost), None).await.unwrap(), Insert::Inserted(_)));
+    store.lose_moment(lost.id());
+    stage.pass(seconds(31)).await;
+    let told = alarms.try_recv().unwrap();
+    assert_eq!((told.alarm, told.alert), (Alarm::AuditFailed, Some(lost.id())), "whoever runs callout is told");
+    assert_eq!(stage.vonage.sent_for(lost.id()).len(), 1, "Tony is called after all");
+    stage.pass(minutes(2)).await;
+    let metrics = stage.engine.metrics().render().unwrap();
+    assert!(metrics.contains("callout_audit_found_total 1"), "it has its moment again: {metrics}");
+    assert!(stage.engine.passes_audit());
+}
+
+#[tokio::test(start_paused = true)]
 async fn deadlines_that_passed_while_nothing_ran_are_no_defect() {
     let stage = Stage::open().await;
     for _ in 0..50 {

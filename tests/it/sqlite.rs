@@ -224,6 +224,24 @@ async fn a_damaged_record_concerns_its_alert_alone() {
 }
 
 #[tokio::test]
+async fn an_open_alert_without_a_moment_is_found_by_whoever_audits() {
+    let place = Place::new();
+    let store = place.open();
+    for number in 1..=4 {
+        let stored = keep(&store, alert(number)).await;
+        if number == 4 {
+            replace(&store, &stored, after_acknowledging(&stored.alert)).await;
+        }
+    }
+    assert_eq!(store.unarmed(9).await.unwrap(), [], "each of them is settled or has a moment");
+    store.close().await;
+    place.tamper("UPDATE states SET wake_at = NULL WHERE number IN (2, 3)");
+    let store = place.open();
+    assert_eq!(store.unarmed(9).await.unwrap(), [alert(2).id(), alert(3).id()]);
+    assert_eq!(store.unarmed(1).await.unwrap(), [alert(2).id()]);
+}
+
+#[tokio::test]
 async fn a_database_of_a_newer_callout_is_refused_as_it_is() {
     let place = Place::new();
     place.open().close().await;

@@ -442,6 +442,11 @@ impl Store for PostgresStore {
         Ok(rows.iter().map(rows::armed).collect::<Result<_, _>>()?)
     }
 
+    async fn unarmed(&self, limit: usize) -> Result<Vec<AlertId>, Error> {
+        let rows = self.database.rows(statements::UNARMED, &[&signed(limit)]).await?;
+        Ok(rows.iter().map(|row| rows::alert_id(row, 0)).collect::<Result<_, _>>()?)
+    }
+
     async fn failing(&self, before: Option<AlertId>, limit: usize) -> Result<Vec<AlertId>, Error> {
         let before = uuid(before.unwrap_or(AlertId::from_bits(u128::MAX)));
         let rows = self.database.rows(statements::FAILING, &[&before, &signed(limit)]).await?;

@@ -104,6 +104,9 @@ pub(super) const OVERDUE: &str = "SELECT id, wake_at, sending FROM callout.state
      WHERE wake_at IS NOT NULL AND (wake_at, id) > ($1, $2) AND wake_at <= $3 AND (sending OR wake_at <= $4) \
      ORDER BY wake_at, id LIMIT $5";
 
+pub(super) const UNARMED: &str =
+    "SELECT id FROM callout.states WHERE wake_at IS NULL AND status = 'escalating' LIMIT $1";
+
 pub(super) const FAILING: &str = "SELECT id FROM callout.states WHERE failing AND id < $1 ORDER BY id DESC LIMIT $2";
 
 pub(super) const FIND_MESSAGE: &str = "SELECT a.id, m.attempt FROM callout.messages m \
@@ -261,7 +264,7 @@ DELETE FROM callout.deliveries WHERE place = ANY (ARRAY(
     SELECT place FROM oldest WHERE at < $1 OR rank <= (SELECT count(*) FROM callout.deliveries) - $2))";
 
 /// All of them.
-pub(super) const ALL: [&str; 49] = [
+pub(super) const ALL: [&str; 50] = [
     COMMIT,
     COMMITTED,
     GET,
@@ -269,6 +272,7 @@ pub(super) const ALL: [&str; 49] = [
     CLAIMED,
     ARMED,
     OVERDUE,
+    UNARMED,
     FAILING,
     FIND_MESSAGE,
     FIND_NUMBER,

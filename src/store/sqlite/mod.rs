@@ -234,6 +234,10 @@ impl Store for SqliteStore {
         self.readers.read(move |connection, _| rows::overdue(connection, before, after, limit)).await
     }
 
+    async fn unarmed(&self, limit: usize) -> Result<Vec<AlertId>, Error> {
+        self.readers.read(move |connection, _| rows::unarmed(connection, limit)).await
+    }
+
     async fn failing(&self, before: Option<AlertId>, limit: usize) -> Result<Vec<AlertId>, Error> {
         self.readers.read(move |connection, _| rows::failing(connection, before, limit)).await
     }

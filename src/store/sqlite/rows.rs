@@ -35,6 +35,10 @@ const OVERDUE: &str = "SELECT id, wake_at, sending FROM states INDEXED BY armed 
 /// As [`ARMED`], the first moment of all.
 const EARLIEST: &str = "SELECT min(wake_at) FROM states INDEXED BY armed WHERE wake_at IS NOT NULL";
 
+/// Open alerts without a moment. The index that answers has settled alerts only, unless something is wrong.
+const UNARMED: &str =
+    "SELECT id FROM states INDEXED BY settled WHERE wake_at IS NULL AND status = 'escalating' LIMIT ?1";
+
 /// Alerts whose latest send failed.
 const FAILING: &str =
     "SELECT id FROM states INDEXED BY failing WHERE failing = 1 AND id < ?1 ORDER BY id DESC LIMIT ?2";
@@ -145,6 +149,12 @@ pub(super) fn overdue(
 pub(super) fn earliest(connection: &Connection) -> Result<Timestamp, Fault> {
     let earliest: Option<i64> = connection.prepare_cached(EARLIEST)?.query_row([], |row| row.get(0))?;
     Ok(earliest.map_or(Timestamp::MAX, Timestamp::from_millis))
+}
+
+pub(super) fn unarmed(connection: &Connection, limit: usize) -> Result<Vec<AlertId>, Fault> {
+    let mut statement = connection.prepare_cached(UNARMED)?;
+    let rows = statement.query_map([signed(limit)], alert_id)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn failing(connection: &Connection, before: Option<AlertId>, limit: usize) -> Result<Vec<AlertId>, Fault> {
@@ -347,6 +357,7 @@ mod tests {
         let connection = opening::open_writer(&directory.path().join("callout.db"), opening::Left::Never).unwrap();
         assert_eq!(plan_of(&connection, ARMED), "SEARCH states USING COVERING INDEX armed (id>?)");
         assert_eq!(plan_of(&connection, EARLIEST), "SEARCH states USING COVERING INDEX armed");
+        assert_eq!(plan_of(&connection, UNARMED), "SEARCH states USING COVERING INDEX settled (status=?)");
         assert_eq!(plan_of(&connection, FAILING), "SEARCH states USING COVERING INDEX failing (id<?)");
         let of_a_key = plan_of(&connection, OF_A_KEY);
         assert!(

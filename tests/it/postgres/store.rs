@@ -249,6 +249,20 @@ async fn a_callback_belongs_to_one_node_until_its_lease_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_open_alert_without_a_moment_is_found_by_whoever_audits() {
+    let Some(database) = Database::new().await else { return };
+    let node = open(&database).await;
+    for number in 1..=2 {
+        node.insert(alert(number), None).await.unwrap();
+    }
+    assert_eq!(node.unarmed(9).await.unwrap(), []);
+    let client = database.connect().await;
+    client.batch_execute("UPDATE callout.states SET wake_at = NULL WHERE number = 2").await.unwrap();
+    assert_eq!(node.unarmed(9).await.unwrap(), [alert(2).id()]);
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_open_snapshot_does_not_slow_changes_down() {
     let Some(database) = Database::new().await else { return };
     let node = open(&database).await;
