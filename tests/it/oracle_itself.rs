@@ -40,6 +40,12 @@ fn webhook(millis: i64, attempt: u32, kind: &str) -> Value {
         "client_ref": reference(attempt) })
 }
 
+/// A reply that has no code.
+fn bare_reply(millis: i64, channel: &str, from: &str) -> Value {
+    json!({ "at": at(millis), "answered_at": at(millis + 5), "answer": 200, "kind": "reply",
+        "writer": { "channel": channel, "address": from } })
+}
+
 fn attempt(number: u32, user: &str, channel: &str, status: &str, sent: i64, window: i64) -> Value {
     json!({ "number": number, "round": 1, "user": user, "channel": channel, "status": status, "tries": 1,
         "sent_at": at(sent), "expires_at": at(sent + window), "delivered_at": null, "read_at": null })
@@ -187,6 +193,39 @@ fn overloaded() -> Value {
     push(
         &mut history["client"],
         json!({ "at": at(5), "answered_at": at(900), "call": "raise", "status": 503, "retry_after": true }),
+    );
+    history
+}
+
+/// As [`exhausted`], twice: Tony and Anna were called for another alert too, at the same times.
+fn both_exhausted() -> Value {
+    let mut history = exhausted();
+    let reference = callout::id::AlertId::from_bits(0x0192_8f3e_0000_7000_8000_0000_0000_0002);
+    assert_eq!(reference.to_string(), OTHER);
+    let mut other = history["alerts"][0].clone();
+    (other["id"], other["dedup_key"]) = (json!(OTHER), Value::Null);
+    push(&mut history["alerts"], other);
+    for (millis, attempt, channel, to) in
+        [(5, 1, "whatsapp", TONY), (60_020, 2, "sms", TONY), (120_040, 3, "sms", ANNA)]
+    {
+        let mut sent = sent(millis, attempt, channel, to);
+        sent["client_ref"] = json!(callout::id::AttemptRef { alert: reference, attempt }.to_string());
+        sent["message_uuid"] = json!(format!("other-{attempt}"));
+        push(&mut history["provider"]["sent"], sent);
+    }
+    history
+}
+
+/// As [`both_exhausted`], but Anna answered one of the two without saying which.
+fn one_answered() -> Value {
+    let mut history = both_exhausted();
+    push(&mut history["provider"]["webhooks"], bare_reply(200_000, "sms", ANNA));
+    let alert = &mut history["alerts"][1];
+    alert["status"] = json!("acknowledged");
+    alert["acknowledged"] = json!({ "by": "Anna", "via": "reply" });
+    push(
+        &mut alert["timeline"],
+        json!({ "at": at(200_003), "event": "acknowledged", "by": "Anna", "detail": "reply" }),
     );
     history
 }
@@ -387,6 +426,26 @@ const BAD: &[Bad] = &[
         reply["wants"] = json!("resolve");
         push(&mut h["provider"]["webhooks"], reply);
     }),
+    ("a reply without a code is lost", exhausted, "P9", |h| {
+        push(&mut h["provider"]["webhooks"], bare_reply(200_000, "sms", ANNA));
+    }),
+    ("a reply that quotes a message is lost", both_exhausted, "P9", |h| {
+        let mut reply = bare_reply(200_000, "sms", ANNA);
+        reply["message_uuid"] = json!("other-3");
+        push(&mut h["provider"]["webhooks"], reply);
+    }),
+    ("a reply that may mean either of two alerts shows at neither", both_exhausted, "P14", |h| {
+        push(&mut h["provider"]["webhooks"], bare_reply(200_000, "sms", ANNA));
+    }),
+    ("a reply that may mean either of two alerts shows at one before it was written", one_answered, "P14", |h| {
+        for line in h["alerts"][1]["timeline"].as_array_mut().unwrap().iter_mut().rev().take(1) {
+            line["at"] = at(190_000);
+        }
+    }),
+    ("it is acknowledged by a reply of somebody else", one_answered, "P13", |h| {
+        let webhooks = h["provider"]["webhooks"].as_array_mut().unwrap();
+        webhooks.last_mut().unwrap()["writer"]["address"] = json!("447700900009");
+    }),
     ("a deadline is taken up ten seconds after the start", restarted, "P15", |h| {
         h["faults"][0]["until"] = at(113_000);
         h["alerts"][0]["attempts"][1]["expires_at"] = at(112_000);
@@ -548,6 +607,18 @@ const GOOD: &[Good] = &[
             sent[field] = value;
         }
         h["provider"]["complete"] = json!(false);
+    }),
+    ("a reply that may mean either of two alerts answers one of them", one_answered, |_| {}),
+    ("a reply that may mean either of two alerts is sent again, and was heard before", one_answered, |h| {
+        let reply = h["provider"]["webhooks"].as_array_mut().unwrap().last_mut().unwrap();
+        reply["answer"] = Value::Null;
+        let mut again = bare_reply(205_000, "sms", ANNA);
+        again["written_at"] = at(200_000);
+        push(&mut h["provider"]["webhooks"], again);
+    }),
+    ("a reply that quotes a message answers its alert", one_answered, |h| {
+        let reply = h["provider"]["webhooks"].as_array_mut().unwrap().last_mut().unwrap();
+        reply["message_uuid"] = json!("other-3");
     }),
     ("a deadline passes between two processes", restarted, |_| {}),
     ("a send is made again after a start", resent, |_| {}),

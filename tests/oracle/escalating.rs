@@ -158,7 +158,7 @@ fn judge_leaving(
     };
     if leaving.by.is_some() {
         let asked = seen.calls.iter().any(|call| call.what == CallKind::Escalate)
-            || seen.webhooks.iter().any(|(_, webhook)| webhook.wants == Wants::Next);
+            || seen.replies().any(|reply| reply.wants == Wants::Next);
         if !asked && is_complete {
             broken.push(seen.broken("P5", format!("it left {} for a wish that nobody had", name(attempt))));
         }

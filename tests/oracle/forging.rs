@@ -27,6 +27,7 @@ fn judge_causes(seen: &Seen<'_>, broken: &mut Vec<Broken>) {
         let about = |number: u32| attempt.is_none_or(|attempt| attempt == number);
         seen.webhooks.iter().any(|(number, webhook)| about(*number) && kinds.contains(&webhook.kind))
     };
+    let was_replied = || seen.replies().next().is_some();
     for attempt in &seen.shown.attempts {
         let number = attempt.number;
         let made_up = if attempt.read_at.is_some() && !was_told(Some(number), &[Read, Reply]) {
@@ -41,14 +42,14 @@ fn judge_causes(seen: &Seen<'_>, broken: &mut Vec<Broken>) {
     let called = |what: CallKind| seen.calls.iter().any(|call| call.what == what);
     let is_meant = match seen.shown.acknowledged.as_ref().map(|acknowledged| acknowledged.via.as_str()) {
         Some("read") => was_told(None, &[Read]),
-        Some("reply") => was_told(None, &[Reply]),
+        Some("reply") => was_replied(),
         Some("api") => called(CallKind::Acknowledge),
         Some(_) | None => true,
     };
     if !is_meant {
         broken.push(seen.broken("P13", "it was acknowledged by nobody who is known to have said so".into()));
     }
-    if seen.shown.status == "resolved" && !called(CallKind::Resolve) && !was_told(None, &[Reply]) {
+    if seen.shown.status == "resolved" && !called(CallKind::Resolve) && !was_replied() {
         broken.push(seen.broken("P13", "it was resolved by nobody who is known to have said so".into()));
     }
 }

@@ -232,6 +232,26 @@ pub(crate) struct Webhook {
     /// Somebody else made it up.
     #[serde(default)]
     pub(crate) forged: bool,
+    /// Of a reply that has no code: who wrote it. It may mean any alert that messaged them.
+    #[serde(default)]
+    pub(crate) writer: Option<Writer>,
+    /// When what it tells happened, where that is known; it may have been sent before.
+    #[serde(default)]
+    pub(crate) written_at: Option<Moment>,
+}
+
+impl Webhook {
+    pub(crate) fn written(&self) -> Moment {
+        self.written_at.unwrap_or(self.at)
+    }
+}
+
+/// Somebody at an address of theirs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Writer {
+    pub(crate) channel: String,
+    pub(crate) address: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

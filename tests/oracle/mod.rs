@@ -41,7 +41,9 @@
 //!   nothing is concluded from what is missing.
 //! - a webhook's `kind` is submitted, delivered, read, rejected, undeliverable or reply; it names its message
 //!   by `client_ref`, `message_uuid` or `dispatch_uuid`. A reply names the message that it answers, and says
-//!   what it `wants`: acknowledge (default), next or resolve. `answer` is absent where none came.
+//!   what it `wants`: acknowledge (default), next or resolve. One that has no code says who was its `writer`
+//!   (`{"channel": "sms", "address": "…"}`) instead, and the message that it quotes, if it does: it may mean any
+//!   alert that messaged them. `answer` is absent where none came. `written_at` is when it was first sent.
 //! - `call` is raise, acknowledge, resolve or escalate; `status` is absent where no answer came.
 //!   One that is `forged` was made up by somebody else.
 //! - a fault's `kind` is crash, replaced (a process that ended in good order, for another one), overload (more is posted
@@ -126,6 +128,7 @@ pub(crate) fn judge(history: &History) -> Vec<Broken> {
     forging::judge(&view, &mut broken);
     telling::judge(&view, &mut broken);
     recovering::judge(&view, &mut broken);
+    outcome::judge_unclear(&view, &mut broken);
     for seen in view.alerts.iter().filter(|seen| !seen.is_poisoned(history)) {
         escalating::judge(&view, seen, &mut broken);
         sending::judge(&view, seen, &mut broken);

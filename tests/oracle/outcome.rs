@@ -38,6 +38,14 @@ fn judge_webhook(view: &View<'_>, seen: &Seen<'_>, number: u32, webhook: &Webhoo
         );
         return;
     };
+    // The answer that named this workflow was lost, and a report can be known by its address only as long as the alert is
+    // not resolved. Then there is nobody whom it could still stop.
+    let is_nameless = webhook.dispatch_uuid.is_some() && webhook.dispatch_uuid != attempt.dispatch_uuid;
+    let resolved = seen.first("resolved").map(|entry| entry.at.plus(-view.history.clocks_apart_ms));
+    let is_over = resolved.is_some_and(|resolved| view.clock_was_stepped() || resolved <= webhook.at);
+    if is_nameless && is_over {
+        return;
+    }
     let at = webhook.answered_at.unwrap_or(webhook.at);
     let is_messages = seen.plan.is_some_and(|plan| plan.backend == BackendTold::Messages);
     let promise = if is_late(seen, number, webhook.at) { "P9" } else { "P14" };
@@ -75,6 +83,34 @@ fn judge_webhook(view: &View<'_>, seen: &Seen<'_>, number: u32, webhook: &Webhoo
             }
         }
         WebhookKind::Reply | WebhookKind::Delivered | WebhookKind::Submitted => {}
+    }
+}
+
+/// A reply that may mean several alerts shows at one of them, unless all of them were answered before.
+pub(super) fn judge_unclear(view: &View<'_>, broken: &mut Vec<Broken>) {
+    for (reply, places) in &view.unclear {
+        let Some(answered) = reply.answered_at.filter(|_| reply.answer == Some(200)) else { continue };
+        let meant: Vec<&Seen<'_>> = places.iter().map(|place| &view.alerts[*place]).collect();
+        let is_judged = !view.clock_was_stepped()
+            && reply.wants != Wants::Next
+            && meant.iter().all(|seen| !seen.is_poisoned(view.history));
+        let by = answered.plus(view.history.clocks_apart_ms);
+        let shows = |seen: &&Seen<'_>| {
+            let mut lines = seen.shown.timeline.iter().filter(|line| reply.written() <= line.at && line.at <= by);
+            lines.any(|line| matches!(line.event.as_str(), "acknowledged" | "resolved" | "reply"))
+        };
+        let was_answered = |seen: &&Seen<'_>| {
+            let mut lines = seen.shown.timeline.iter().filter(|line| line.at <= by);
+            lines.any(|line| matches!(line.event.as_str(), "acknowledged" | "resolved"))
+        };
+        let was_messaged =
+            |seen: &&Seen<'_>| reply.writer.as_ref().is_some_and(|writer| seen.had_message(writer, reply.written()));
+        let is_lost = || meant.iter().any(|seen| was_messaged(seen) && !was_answered(seen));
+        if is_judged && !meant.iter().any(shows) && is_lost() {
+            let alert = meant.first().map(|seen| seen.shown.id.clone()).unwrap_or_default();
+            let says = format!("a reply was answered 200 at {answered} and shows at none of {} alerts", meant.len());
+            broken.push(Broken { promise: "P14", alert, says });
+        }
     }
 }
 

@@ -7,13 +7,18 @@ use callout::id::AttemptRef;
 use super::Broken;
 use super::history::{
     AlertShown, AttemptShown, BackendTold, Call, ChannelTold, EntryShown, Fault, FaultKind, History, Moment, PlanTold,
-    Sent, SentOutcome, Wants, Webhook, WebhookKind,
+    Sent, SentOutcome, Wants, Webhook, WebhookKind, Writer,
 };
+
+/// A reply may bear a time this long before the message that it answers was begun.
+const CLOCKS_APART_MAX_MS: i64 = 65_000;
 
 /// A history with everything found.
 pub(super) struct View<'a> {
     pub(super) history: &'a History,
     pub(super) alerts: Vec<Seen<'a>>,
+    /// Replies with the places of the alerts that each may mean, where that is more than one.
+    pub(super) unclear: Vec<(&'a Webhook, Vec<usize>)>,
     /// The faults in the order in which they began.
     faults: Vec<&'a Fault>,
 }
@@ -27,6 +32,8 @@ pub(super) struct Seen<'a> {
     pub(super) sent: HashMap<u32, Vec<&'a Sent>>,
     /// With the attempt that each is about.
     pub(super) webhooks: Vec<(u32, &'a Webhook)>,
+    /// Replies that may mean this alert or another one.
+    pub(super) unclear: Vec<&'a Webhook>,
     /// Of this alert, other than raising it.
     pub(super) calls: Vec<&'a Call>,
 }
@@ -73,15 +80,6 @@ impl<'a> View<'a> {
             }
             alerts[place].sent.entry(attempt).or_default().push(sent);
         }
-        // What was made up is no reason for anything.
-        for webhook in history.provider.webhooks.iter().filter(|webhook| !webhook.forged) {
-            let uuids = [&webhook.message_uuid, &webhook.dispatch_uuid];
-            let known = named(&webhook.client_ref)
-                .or_else(|| uuids.into_iter().flatten().find_map(|uuid| by_uuid.get(uuid.as_str()).copied()));
-            if let Some((place, attempt)) = known {
-                alerts[place].webhooks.push((attempt, webhook));
-            }
-        }
         for call in &history.client {
             if let Some(place) = call.id.as_deref().and_then(|id| places.get(id)) {
                 alerts[*place].calls.push(call);
@@ -90,7 +88,53 @@ impl<'a> View<'a> {
         for seen in &mut alerts {
             seen.sent.values_mut().for_each(|sent| sent.sort_by_key(|sent| sent.at));
         }
-        Self { history, alerts, faults }
+        let mut view = Self { history, alerts, unclear: Vec::new(), faults };
+        // What was made up is no reason for anything.
+        for webhook in history.provider.webhooks.iter().filter(|webhook| !webhook.forged) {
+            let uuids = [&webhook.message_uuid, &webhook.dispatch_uuid];
+            let known = named(&webhook.client_ref)
+                .or_else(|| uuids.into_iter().flatten().find_map(|uuid| by_uuid.get(uuid.as_str()).copied()));
+            match &webhook.writer {
+                Some(writer) => view.add_reply(webhook, writer, known),
+                None => {
+                    if let Some((place, attempt)) = known {
+                        view.alerts[place].webhooks.push((attempt, webhook));
+                    }
+                }
+            }
+        }
+        view
+    }
+
+    /// A reply means the alert whose message it quotes, if callout knew that message by then, and else one of those
+    /// that messaged whoever wrote it.
+    fn add_reply(&mut self, webhook: &'a Webhook, writer: &Writer, quoted: Option<(usize, u32)>) {
+        let may_be = |seen: &Seen<'_>| Some((seen.newest_to(writer, self.begun_by(webhook))?, webhook));
+        let meant: Vec<(usize, (u32, &Webhook))> =
+            self.alerts.iter().enumerate().filter_map(|(place, seen)| Some((place, may_be(seen)?))).collect();
+        let is_known = |(place, attempt): &(usize, u32)| {
+            let seen = &self.alerts[*place];
+            !self.clock_was_stepped()
+                && seen.accepted(*attempt).count() == 1
+                && seen.told(*attempt, &["sent"]).any(|entry| entry.at.plus(CLOCKS_APART_MAX_MS) < webhook.at)
+        };
+        match (quoted.filter(is_known), meant.as_slice()) {
+            (Some((place, attempt)), _) => self.alerts[place].webhooks.push((attempt, webhook)),
+            (None, [(place, only)]) => self.alerts[*place].webhooks.push(*only),
+            (None, several) => {
+                let places: Vec<usize> = several.iter().map(|(place, _)| *place).collect();
+                for place in &places {
+                    self.alerts[*place].unclear.push(webhook);
+                }
+                self.unclear.push((webhook, places));
+            }
+        }
+    }
+
+    /// What was begun by then may be what a reply answers.
+    fn begun_by(&self, reply: &Webhook) -> Moment {
+        // Nobody knows the times of an alert whose clock was stepped.
+        if self.clock_was_stepped() { Moment(i64::MAX) } else { reply.at.plus(CLOCKS_APART_MAX_MS) }
     }
 
     /// The latest moment at which something that is due at `due` must have happened: a fault excuses all
@@ -145,8 +189,35 @@ impl<'a> Seen<'a> {
             steps: plan.map(steps).unwrap_or_default(),
             sent: HashMap::new(),
             webhooks: Vec::new(),
+            unclear: Vec::new(),
             calls: Vec::new(),
         }
+    }
+
+    /// Its newest attempt that was begun by then and messages somebody at this address.
+    pub(super) fn newest_to(&self, writer: &Writer, begun_by: Moment) -> Option<u32> {
+        let reaches = |attempt: &&AttemptShown| {
+            let begun = self.advance_to(attempt.number).map_or(self.shown.created_at, |entry| entry.at);
+            let step = self.step_of(attempt).map(|step| &self.steps[step]);
+            let is_there =
+                |leg: &&ChannelTold| shown_channel(&leg.channel) == writer.channel && leg.id_num == writer.address;
+            begun <= begun_by && step.is_some_and(|step| step.legs.iter().any(is_there))
+        };
+        self.shown.attempts.iter().rfind(reaches).map(|attempt| attempt.number)
+    }
+
+    /// Whether the provider had taken a message of it to this address by then.
+    pub(super) fn had_message(&self, writer: &Writer, by: Moment) -> bool {
+        let is_there =
+            |sent: &Sent| sent.channel.as_ref() == Some(&writer.channel) && sent.to.as_ref() == Some(&writer.address);
+        let is_had = |sent: &Sent| sent.outcome == SentOutcome::Accepted && sent.at <= by && is_there(sent);
+        self.sent.values().flatten().any(|sent| is_had(sent))
+    }
+
+    /// Replies that mean this alert, or may.
+    pub(super) fn replies(&self) -> impl Iterator<Item = &'a Webhook> {
+        let certain = self.webhooks.iter().map(|(_, webhook)| *webhook);
+        certain.chain(self.unclear.iter().copied()).filter(|webhook| webhook.kind == WebhookKind::Reply)
     }
 
     /// Nobody can read its record any more.

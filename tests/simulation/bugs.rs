@@ -31,6 +31,10 @@ pub(crate) enum Bug {
     DamageHides,
     StartDawdles,
     StopsLikeAKill,
+    FinalReportsAreDropped,
+    BareRepliesAreDropped,
+    VersionIsIgnored,
+    RecordedBeforePost,
 }
 
 /// Each bug with a few words and the promises that may be found broken by it.
@@ -62,4 +66,12 @@ pub(crate) const BUGS: &[(Bug, &str, &[&str])] = &[
     (Bug::DamageHides, "a damaged alert that hides those behind it", &["P18", "P7", "P11", "P4"]),
     (Bug::StartDawdles, "a start that looks at what waits after half a minute", &["P15"]),
     (Bug::StopsLikeAKill, "a stop that waits for no send", &["P22"]),
+    (Bug::FinalReportsAreDropped, "final reports of workflows that are dropped", &["P9", "P14"]),
+    (Bug::BareRepliesAreDropped, "replies without a code that are dropped", &["P9", "P14"]),
+    (
+        Bug::VersionIsIgnored,
+        "a store that overwrites what another node wrote",
+        &["P1", "P8", "P9", "P12", "P14", "P23"],
+    ),
+    (Bug::RecordedBeforePost, "a send that is written down before it is made", &["P10", "P4"]),
 ];

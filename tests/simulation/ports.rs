@@ -225,7 +225,7 @@ impl SimStore {
     async fn before(&self, call: &str, writes: bool) -> Result<(), Error> {
         self.pass(call).await;
         let world = &self.gate.world;
-        let slow_ms = world.store_takes_ms();
+        let slow_ms = world.store_takes_ms(IDLE_CALLS.contains(&call));
         self.gate.take(slow_ms).await;
         if self.bug() == Some(Bug::DamageHoldsUp) && call != "meet_others" {
             world.clock.sleep_until(world.held_up_until()).await;
@@ -255,7 +255,9 @@ impl SimStore {
     }
 
     async fn replace(&self, seen: &Stored, next: Arc<Alert>, claim: Option<Claim>) -> Result<Update, Error> {
-        let came = self.gate.world.kept.update(seen, next, claim).await?;
+        let kept = &self.gate.world.kept;
+        let newest = if self.bug() == Some(Bug::VersionIsIgnored) { kept.get(next.id()).await? } else { None };
+        let came = kept.update(newest.as_ref().unwrap_or(seen), next, claim).await?;
         if let Update::Updated(stored) = &came {
             self.gate.world.written_down(&stored.alert, self.gate.life.clock_ahead());
         }
@@ -501,6 +503,18 @@ pub(crate) struct SimSender {
     pub(crate) gate: Gate,
 }
 
+impl SimSender {
+    /// As long as the process lives.
+    fn post_later(&self, outbound: Outbound) {
+        let gate = self.gate.clone();
+        self.gate.world.spawn(async move {
+            gate.take(5_000).await;
+            gate.pass().await;
+            let _nobody_asks = gate.world.provider_takes(gate.node, &outbound).await;
+        });
+    }
+}
+
 #[async_trait]
 impl Sender for SimSender {
     async fn send(&self, outbound: &Outbound) -> Answer {
@@ -524,6 +538,10 @@ impl Sender for SimSender {
         }
         self.gate.take(200).await;
         self.gate.pass().await;
+        if world.bug == Some(Bug::RecordedBeforePost) {
+            self.post_later(bent);
+            return Answer::Accepted(None);
+        }
         let answer = world.provider_takes(self.gate.node, &bent).await;
         self.gate.take(200).await;
         self.gate.pass().await;

@@ -25,6 +25,8 @@ pub(crate) fn a_fault(kind: FaultKind, at: Moment, until: Option<Moment>) -> Fau
     }
 }
 
+/// How long a call of a store that nodes share takes at most, when all is well.
+const WAY_TO_THE_STORE_MS: u64 = 10;
 /// How many alerts are raised in the minutes before an alert is damaged, and in those after it.
 const AROUND_DAMAGE: usize = 3;
 /// How long a planted bug lets everybody wait who comes after a damaged alert.
@@ -71,8 +73,11 @@ impl World {
         permille > 0 && self.dice().permille(permille)
     }
 
-    pub(crate) fn store_takes_ms(&self) -> u64 {
-        self.wrong().store_takes_ms
+    /// How long a call takes at most; one by which a node only looks around takes its time in trouble alone, so that a day
+    /// of nothing but these is lived through soon.
+    pub(crate) fn store_takes_ms(&self, is_idle: bool) -> u64 {
+        let way_there_ms = if self.n_nodes() > 1 && !is_idle { WAY_TO_THE_STORE_MS } else { 0 };
+        self.wrong().store_takes_ms.max(way_there_ms)
     }
 
     pub(crate) fn store_refuses(&self, node: usize, writes: bool) -> Option<&'static str> {

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use callout::clock::Clock;
-use callout::escalation::Backend;
-use callout::id::ProviderId;
-use callout::sender::Outbound;
 use callout::vonage::signature::{self, SignatureError, SignatureSecret, hash};
 use callout::vonage::webhook;
 use jsonwebtoken::{EncodingKey, Header, encode};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::wire::Subject;
 use super::{World, millis, moment};
 use crate::bugs::Bug;
 use crate::oracle::history::{Wants, Webhook, WebhookKind};
@@ -25,28 +23,14 @@ fn signed(secret: &str, body: &[u8]) -> String {
     encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 
-fn body(outbound: &Outbound, id: &ProviderId, status: &str) -> Vec<u8> {
-    let mut body = json!({ "channel": outbound.step.first.channel.name(), "status": status,
-        "to": outbound.step.first.address.reveal(), "from": "447700900100", "timestamp": "2026-03-01T12:00:00Z" });
-    match outbound.backend {
-        Backend::Messages => {
-            body["message_uuid"] = json!(id.to_string());
-            body["client_ref"] = json!(outbound.reference.to_string());
-        }
-        Backend::Dispatch => {
-            body["message_uuid"] = json!("made-up");
-            body["dispatch_uuid"] = json!(id.to_string());
-        }
-    }
-    Value::to_string(&body).into_bytes()
-}
-
 impl World {
     /// A read that nobody made, with a token that does not prove it.
-    pub(super) async fn forge(self: Arc<Self>, outbound: Outbound, id: ProviderId, after: u64) {
+    pub(super) async fn forge(self: Arc<Self>, subject: Subject, after: u64) {
         self.sleep(millis(after)).await;
         let Some(engine) = self.some_engine().filter(|_| !self.is_mended()) else { return };
-        let body = body(&outbound, &id, "read");
+        let body = subject.status(&subject.outbound.step.first, "read", self.clock.now(), &mut self.dice());
+        let body = body.to_string().into_bytes();
+        let reference = subject.outbound.reference;
         let genuine = signed(SECRET, b"what Vonage signed was something else");
         let authorization = match self.dice().between(0, 3) {
             0 => None,
@@ -68,17 +52,19 @@ impl World {
         if answer == 401 {
             self.mark("a forgery was refused");
         }
-        self.trace(|| format!("forgery about {} answered {answer}", outbound.reference));
+        self.trace(|| format!("forgery about {reference} answered {answer}"));
         self.notes().webhooks.push(Webhook {
             at,
             answered_at: Some(moment(self.clock.now())),
             answer: Some(answer),
             kind: WebhookKind::Read,
-            client_ref: Some(outbound.reference.to_string()),
+            client_ref: Some(reference.to_string()),
             message_uuid: None,
             dispatch_uuid: None,
             wants: Wants::Acknowledge,
             forged: true,
+            writer: None,
+            written_at: None,
         });
     }
 }

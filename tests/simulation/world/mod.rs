@@ -7,6 +7,7 @@ mod machines;
 mod nodes;
 mod provider;
 mod verdict;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -201,7 +202,7 @@ impl World {
         self.clock.sleep_until(self.clock.now().plus(time)).await;
     }
 
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.lock().unwrap().spawn(work);
     }
 

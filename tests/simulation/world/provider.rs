@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use callout::clock::Clock;
 use callout::engine;
-use callout::escalation::{Backend, Failure, ReportStatus, TroubleOutcome};
+use callout::escalation::{Backend, Failure, Leg, TroubleOutcome};
 use callout::id::ProviderId;
-use callout::incoming::{InboundMessage, Incoming, MessageStatus};
 use callout::sender::{Answer, Outbound, SendTrouble, TroubleCause};
 use callout::store::Store;
+use callout::vonage::webhook;
+use serde_json::Value;
 
 use super::faults::Down;
+use super::wire::{self, Names, Subject};
 use super::{World, millis, moment};
 use crate::bugs::Bug;
-use crate::oracle::history::{Sent, SentOutcome, Wants, Webhook, WebhookKind};
+use crate::oracle::history::{Sent, SentOutcome, Wants, Webhook, WebhookKind, Writer};
 
 /// Vonage gives a webhook so long to be answered.
 const WEBHOOK_ANSWER_MAX: Duration = Duration::from_secs(15);
@@ -104,126 +106,206 @@ impl World {
     /// What becomes of a message: reports in any order, a person who reads, or not.
     fn fate(self: &Arc<Self>, outbound: &Outbound, id: &ProviderId) {
         let window_ms = u64::try_from(outbound.step.window().as_millis()).unwrap();
-        let mut reports: Vec<(u64, WebhookKind)> = Vec::new();
-        {
+        let salt = self.dice().next();
+        let subject = Subject { outbound: outbound.clone(), id: id.clone(), salt };
+        let mut reports = self.reports(window_ms);
+        if outbound.backend == Backend::Dispatch && self.dice().permille(800) {
+            self.final_report(&subject, window_ms, &mut reports);
+        }
+        if self.dice().permille(100) {
             let mut dice = self.dice();
-            match dice.between(0, 99) {
-                0..=9 => reports.push((dice.one_of(&[0, 50, 3_000]), WebhookKind::Rejected)),
-                10..=14 => reports.push((dice.between(100, window_ms), WebhookKind::Undeliverable)),
-                15..=22 => {}
-                _ => {
-                    reports.push((dice.between(0, 2_000), WebhookKind::Submitted));
-                    if dice.permille(900) {
-                        reports.push((dice.between(0, 20_000), WebhookKind::Delivered));
-                    }
-                    match dice.between(0, 99) {
-                        0..=9 => reports.push((dice.between(0, window_ms), WebhookKind::Read)),
-                        10..=14 => reports.push((dice.between(window_ms, window_ms * 4), WebhookKind::Read)),
-                        15..=17 => reports.push((dice.between(3_600_000, 18_000_000), WebhookKind::Read)),
-                        18 => reports.push((0, WebhookKind::Read)),
-                        19..=25 => reports.push((dice.between(1_000, window_ms * 2), WebhookKind::Reply)),
-                        _ => {}
-                    }
-                }
-            }
-            if dice.permille(100) {
-                let copies: Vec<_> = reports.iter().map(|(at, kind)| (at + dice.between(0, 5_000), *kind)).collect();
-                reports.extend(copies);
-            }
+            // Some come at the same moment, and several nodes have them in their hands at once.
+            let longest = dice.one_of(&[0, 0, 5_000]);
+            let copies: Vec<_> = reports.iter().map(|(at, kind)| (at + dice.between(0, longest), *kind)).collect();
+            reports.extend(copies);
         }
         if self.dice().permille(100) {
             let after = self.dice().between(0, window_ms * 2);
-            self.spawn(Arc::clone(self).forge(outbound.clone(), id.clone(), after));
+            self.spawn(Arc::clone(self).forge(subject.clone(), after));
         }
-        let workflow = self.dice().next();
+        if self.dice().permille(50) {
+            let after = self.dice().between(0, window_ms);
+            self.spawn(Arc::clone(self).say_nothing(subject.clone(), after));
+        }
         for (after, kind) in reports {
-            let work = Arc::clone(self).report(outbound.clone(), id.clone(), workflow, after, kind);
-            self.spawn(work);
+            self.spawn(Arc::clone(self).report(subject.clone(), after, kind));
         }
     }
 
-    async fn report(self: Arc<Self>, outbound: Outbound, id: ProviderId, message: u64, after: u64, kind: WebhookKind) {
+    /// What is reported on a message, and after how many milliseconds.
+    fn reports(&self, window_ms: u64) -> Vec<(u64, WebhookKind)> {
+        let mut reports = Vec::new();
+        let mut dice = self.dice();
+        match dice.between(0, 99) {
+            0..=9 => reports.push((dice.one_of(&[0, 50, 3_000]), WebhookKind::Rejected)),
+            10..=14 => reports.push((dice.between(100, window_ms), WebhookKind::Undeliverable)),
+            15..=22 => {}
+            _ => {
+                reports.push((dice.between(0, 2_000), WebhookKind::Submitted));
+                if dice.permille(900) {
+                    reports.push((dice.between(0, 20_000), WebhookKind::Delivered));
+                }
+                match dice.between(0, 99) {
+                    0..=9 => reports.push((dice.between(0, window_ms), WebhookKind::Read)),
+                    10..=14 => reports.push((dice.between(window_ms, window_ms * 4), WebhookKind::Read)),
+                    15..=17 => reports.push((dice.between(3_600_000, 18_000_000), WebhookKind::Read)),
+                    18 => reports.push((0, WebhookKind::Read)),
+                    19..=25 => reports.push((dice.between(1_000, window_ms * 2), WebhookKind::Reply)),
+                    _ => {}
+                }
+            }
+        }
+        if dice.permille(100) {
+            // Vonage had something in its way, and tells everything at once; several nodes have a part of it each.
+            let at_once = reports.iter().map(|(at, _)| *at).max().unwrap_or_default();
+            for (at, _) in &mut reports {
+                *at = at_once;
+            }
+        }
+        reports
+    }
+
+    /// Dispatch tells how a workflow ended: once somebody has read, or once all its time is over. What it tells may be
+    /// news, because it came before the report on the message, or because that never comes.
+    fn final_report(self: &Arc<Self>, subject: &Subject, window_ms: u64, reports: &mut Vec<(u64, WebhookKind)>) {
+        let read = reports.iter().find(|(at, kind)| *kind == WebhookKind::Read && *at <= window_ms).copied();
+        let (ends, tells): (u64, Vec<WebhookKind>) = {
+            let mut dice = self.dice();
+            let over = read.map_or(window_ms, |(at, _)| at);
+            let ends = if dice.permille(300) { over } else { over + dice.between(0, 5_000) };
+            if read.is_some() && dice.permille(300) {
+                reports.retain(|(_, kind)| *kind != WebhookKind::Read);
+            }
+            let known = reports.iter().filter(|(at, kind)| *at <= ends && *kind != WebhookKind::Reply);
+            (ends, known.map(|(_, kind)| *kind).chain(read.map(|(_, kind)| kind)).collect())
+        };
+        let is_error = tells.iter().any(|kind| matches!(kind, WebhookKind::Rejected | WebhookKind::Undeliverable))
+            || self.dice().permille(30);
+        let (world, subject) = (Arc::clone(self), subject.clone());
+        self.spawn(async move {
+            world.sleep(millis(ends)).await;
+            if world.is_mended() {
+                return;
+            }
+            let step = &subject.outbound.step;
+            let strongest = |kinds: &[WebhookKind]| kinds.iter().rfind(|kind| tells.contains(kind)).copied();
+            let first = strongest(&[WebhookKind::Submitted, WebhookKind::Delivered]);
+            let last = strongest(&[WebhookKind::Undeliverable, WebhookKind::Rejected, WebhookKind::Read]);
+            let listed: Vec<_> = [(&step.first, first), (step.last(), last)]
+                .into_iter()
+                .filter_map(|(leg, kind)| Some((leg, word(kind?))))
+                .collect();
+            let body = subject.end(is_error, &listed, world.clock.now(), &mut world.dice());
+            world.mark("a workflow ended");
+            if last == Some(WebhookKind::Read) {
+                world.mark("a final report told of a read");
+            }
+            let mut kinds: Vec<_> = first.into_iter().chain(last).collect();
+            if is_error && !kinds.contains(&WebhookKind::Undeliverable) {
+                kinds.push(WebhookKind::Undeliverable);
+            }
+            let is_dropped = world.bug == Some(Bug::FinalReportsAreDropped);
+            world.deliver(&subject, &body, &Told { kinds, is_dropped, ..Told::default() }).await;
+        });
+    }
+
+    /// A webhook that concerns nobody, or says what nobody knows.
+    async fn say_nothing(self: Arc<Self>, subject: Subject, after: u64) {
+        self.sleep(millis(after)).await;
+        if self.is_mended() {
+            return;
+        }
+        let body = if self.dice().permille(300) {
+            wire::legacy_sms()
+        } else {
+            subject.status(&subject.outbound.step.first, "seen", self.clock.now(), &mut self.dice())
+        };
+        self.deliver(&subject, &body, &Told::default()).await;
+        self.mark("a webhook said what nobody knows");
+    }
+
+    async fn report(self: Arc<Self>, subject: Subject, after: u64, kind: WebhookKind) {
         self.sleep(millis(after)).await;
         // What happens to people in the last minutes is not part of the day.
         if self.is_mended() {
             return;
         }
-        let step = &outbound.step;
-        let leg = match outbound.backend {
+        let step = &subject.outbound.step;
+        let leg = match subject.backend() {
             // Vonage fails over within the workflow; the last channel is what a failure of it is about.
             Backend::Dispatch if kind != WebhookKind::Submitted && kind != WebhookKind::Delivered => step.last(),
             Backend::Dispatch | Backend::Messages => &step.first,
         };
-        let wants = match (kind, self.dice().between(0, 4)) {
-            (WebhookKind::Reply, 0) => Wants::Next,
-            (WebhookKind::Reply, 1) => Wants::Resolve,
-            _ => Wants::Acknowledge,
+        if kind == WebhookKind::Reply {
+            return self.reply(&subject, leg).await;
+        }
+        let is_old = self.bug == Some(Bug::LateReadsAreDropped) && kind == WebhookKind::Read && {
+            let reference = subject.outbound.reference;
+            let stored = self.kept.get(reference.alert).await.unwrap();
+            stored.is_some_and(|stored| stored.alert.newest_attempt() > reference.attempt)
         };
-        let status = match kind {
-            WebhookKind::Submitted => ReportStatus::Submitted,
-            WebhookKind::Delivered => ReportStatus::Delivered,
-            WebhookKind::Read | WebhookKind::Reply => ReportStatus::Read,
-            WebhookKind::Rejected => ReportStatus::Rejected,
-            WebhookKind::Undeliverable => ReportStatus::Undeliverable,
-        };
-        let incoming = if kind == WebhookKind::Reply {
-            let text = match wants {
-                Wants::Next => "next",
-                Wants::Resolve => "resolved",
-                Wants::Acknowledge => "ok",
+        let body = subject.status(leg, word(kind), self.clock.now(), &mut self.dice());
+        self.deliver(&subject, &body, &Told { kinds: vec![kind], is_dropped: is_old, ..Told::default() }).await;
+    }
+
+    /// Somebody who was messaged writes back.
+    async fn reply(&self, subject: &Subject, leg: &Leg) {
+        let (wants, names) = {
+            let mut dice = self.dice();
+            let wants = match dice.between(0, 4) {
+                0 => Wants::Next,
+                1 => Wants::Resolve,
+                _ => Wants::Acknowledge,
             };
-            Incoming::Message(InboundMessage {
-                id: Some(format!("in-{:016x}", self.dice().next()).parse().unwrap()),
-                channel: leg.channel,
-                from: leg.address.clone(),
-                at: Some(self.clock.now()),
-                text: Some(format!("{text} {}", outbound.code).into()),
-                payload: None,
-                quoted: None,
-            })
-        } else {
-            let leg_id: ProviderId = format!("leg-{message:016x}-{}", leg.channel.name()).parse().unwrap();
-            Incoming::Status(MessageStatus {
-                id: Some(if outbound.backend == Backend::Dispatch { leg_id } else { id.clone() }),
-                workflow: (outbound.backend == Backend::Dispatch).then(|| id.clone()),
-                reference: (outbound.backend == Backend::Messages).then_some(outbound.reference),
-                channel: Some(leg.channel),
-                to: Some(leg.address.clone()),
-                status,
-                failure: None,
-            })
+            let names = match dice.between(0, 9) {
+                0..=2 if wire::has_buttons(leg.channel) => Names::Button,
+                0..=4 => Names::Code,
+                // Until a report has told what a workflow's message is called, nobody can know what is quoted.
+                5 | 6 if subject.backend() == Backend::Messages => Names::Quoted,
+                _ => Names::Nothing,
+            };
+            (wants, names)
         };
-        self.deliver(&outbound, &id, &incoming, kind, wants).await;
+        let verb = match wants {
+            Wants::Next => "next",
+            Wants::Resolve => "resolved",
+            Wants::Acknowledge => "ok",
+        };
+        self.mark(match names {
+            Names::Code => "somebody replied with a code",
+            Names::Button => "somebody pressed a button",
+            Names::Quoted => "somebody quoted a message",
+            Names::Nothing => "somebody replied without a word of what is meant",
+        });
+        let body = subject.reply(leg, names, verb, self.clock.now(), &mut self.dice());
+        let writer = Writer { channel: leg.channel.name().into(), address: leg.address.reveal().into() };
+        let is_named = matches!(names, Names::Code | Names::Button);
+        let told = Told {
+            kinds: vec![WebhookKind::Reply],
+            wants,
+            writer: (!is_named).then_some(writer),
+            is_quoted: names == Names::Quoted,
+            is_dropped: names == Names::Nothing && self.bug == Some(Bug::BareRepliesAreDropped),
+        };
+        self.deliver(subject, &body, &told).await;
     }
 
     /// A webhook is sent until it is answered 200.
-    async fn deliver(
-        &self,
-        outbound: &Outbound,
-        id: &ProviderId,
-        incoming: &Incoming,
-        kind: WebhookKind,
-        wants: Wants,
-    ) {
+    async fn deliver(&self, subject: &Subject, body: &Value, told: &Told) {
+        let incoming = webhook::read(&body.to_string().into_bytes()).unwrap();
+        let written_at = moment(self.clock.now());
+        let outbound = &subject.outbound;
         let mut wait = WEBHOOK_AGAIN_MIN;
         loop {
             let at = moment(self.clock.now());
-            let is_old = self.bug == Some(Bug::LateReadsAreDropped)
-                && kind == WebhookKind::Read
-                && self
-                    .kept
-                    .get(outbound.reference.alert)
-                    .await
-                    .unwrap()
-                    .is_some_and(|stored| stored.alert.newest_attempt() > outbound.reference.attempt);
             let answer = match self.some_engine() {
-                Some(_) if is_old => Some(200),
+                Some(_) if told.is_dropped => Some(200),
                 Some(engine) if self.bug == Some(Bug::AnsweredBeforeCommit) => {
                     // Whatever comes of it.
-                    let _outcome = self.within(WEBHOOK_ANSWER_MAX, engine.receive(incoming)).await;
+                    let _outcome = self.within(WEBHOOK_ANSWER_MAX, engine.receive(&incoming)).await;
                     Some(200)
                 }
-                Some(engine) => match self.within(WEBHOOK_ANSWER_MAX, engine.receive(incoming)).await {
+                Some(engine) => match self.within(WEBHOOK_ANSWER_MAX, engine.receive(&incoming)).await {
                     Some(Ok(_)) => Some(200),
                     Some(Err(engine::Error::Stopped)) | None => None,
                     Some(Err(_)) => Some(503),
@@ -231,23 +313,29 @@ impl World {
                 None => None,
             };
             let answered_at = answer.map(|_| moment(self.clock.now()));
-            self.trace(|| format!("webhook {kind:?} {} answered {answer:?}", outbound.reference));
+            self.trace(|| format!("webhook {:?} {} answered {answer:?}", told.kinds, outbound.reference));
+            // A reply that has no code names no more than whoever wrote it, and perhaps a message.
+            let is_named = told.writer.is_none();
+            let id = Some(subject.id.to_string()).filter(|_| is_named || told.is_quoted);
             let (message_uuid, dispatch_uuid) = match outbound.backend {
-                Backend::Messages => (Some(id.to_string()), None),
-                Backend::Dispatch => (None, Some(id.to_string())),
+                Backend::Messages => (id, None),
+                Backend::Dispatch => (None, id),
             };
-            let client_ref = Some(outbound.reference.to_string());
-            self.notes().webhooks.push(Webhook {
-                at,
-                answered_at,
-                answer,
-                kind,
-                client_ref,
-                message_uuid,
-                dispatch_uuid,
-                wants,
-                forged: false,
-            });
+            for kind in &told.kinds {
+                self.notes().webhooks.push(Webhook {
+                    at,
+                    answered_at,
+                    answer,
+                    kind: *kind,
+                    client_ref: is_named.then(|| outbound.reference.to_string()),
+                    message_uuid: message_uuid.clone(),
+                    dispatch_uuid: dispatch_uuid.clone(),
+                    wants: told.wants,
+                    forged: false,
+                    writer: told.writer.clone(),
+                    written_at: Some(written_at),
+                });
+            }
             if answer == Some(200) {
                 return;
             }
@@ -255,6 +343,28 @@ impl World {
             self.sleep(wait).await;
             wait = (wait * 2).min(WEBHOOK_AGAIN_MAX);
         }
+    }
+}
+
+/// What a webhook tells, as the oracle is told of it.
+#[derive(Default)]
+struct Told {
+    kinds: Vec<WebhookKind>,
+    wants: Wants,
+    /// Whoever wrote a reply that does not name the alert by its code.
+    writer: Option<Writer>,
+    is_quoted: bool,
+    /// A planted bug answers it and does nothing.
+    is_dropped: bool,
+}
+
+fn word(kind: WebhookKind) -> &'static str {
+    match kind {
+        WebhookKind::Submitted => "submitted",
+        WebhookKind::Delivered => "delivered",
+        WebhookKind::Read | WebhookKind::Reply => "read",
+        WebhookKind::Rejected => "rejected",
+        WebhookKind::Undeliverable => "undeliverable",
     }
 }
 
