@@ -222,6 +222,12 @@ impl Home {
         Self { folder, http, host: host.to_owned(), port, sandbox_port, store, same_moment, _sandbox: sandbox }
     }
 
+    /// Where the database server listens, where the alerts are on one.
+    pub(crate) fn store_port(&self) -> Option<u16> {
+        let server: tokio_postgres::Config = self.store.parse().ok()?;
+        server.get_ports().first().copied()
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("callout.db")
     }

@@ -14,11 +14,11 @@ use crate::home::{Home, PATIENCE, Server, alone, copy_database, pause};
 use crate::judge::{Evidence, Life, Pace, judge};
 use crate::load::{Ledger, Load};
 use crate::postgres::Database;
-use crate::shim::{POINTS, Shim};
+use crate::shim::{POINTS, POINTS_ON_POSTGRES, Shim};
 use crate::size::{Size, seed};
 
-const KILLS: Size = Size { name: "KILLS", taste: 10, ci: 40, long: 1_000 };
-const KILLS_ON_POSTGRES: Size = Size { name: "KILLS_ON_POSTGRES", taste: 4, ci: 15, long: 300 };
+const KILLS: Size = Size { name: "KILLS", taste: 10, ci: 100, long: 1_000 };
+const KILLS_ON_POSTGRES: Size = Size { name: "KILLS_ON_POSTGRES", taste: 4, ci: 30, long: 300 };
 const N_CLIENTS: usize = 4;
 const ALERTS_PER_SECOND_EACH: u64 = 8;
 /// A named point that is not passed so often is given up, and the process killed where it is.
@@ -98,7 +98,10 @@ async fn live_and_die(home: &Home, death: &Death, tally: &mut Tally) {
         return;
     }
     let shim = match death {
-        Death::At(point, n) => Some(Shim::over(&home.database()).dying_at(point, *n, home.sandbox_port)),
+        Death::At(point, n) => {
+            let shim = Shim::over(&home.database()).dying_at(point, *n, home.sandbox_port);
+            Some(shim.with_store_at(home.store_port()))
+        }
         Death::Newborn(_) | Death::AnyInstant(_) => None,
     };
     let mut server = match home.start(shim.as_ref()).await {
@@ -180,8 +183,7 @@ async fn killed_again_and_again_on_postgres_it_loses_nothing_either() {
     let _alone = alone().await;
     let Some(database) = Database::new().await else { return };
     let home = Home::with_store(Some(format!("{}?sslmode=disable", database.address()))).await;
-    // What a process says to PostgreSQL goes through the points of an answer.
-    torture(&home, KILLS_ON_POSTGRES.get(), &POINTS[7..], Pace::WhenItCan).await;
+    torture(&home, KILLS_ON_POSTGRES.get(), &POINTS_ON_POSTGRES, Pace::WhenItCan).await;
 }
 
 async fn torture(home: &Home, n_kills: usize, points: &[&'static str], pace: Pace) {

@@ -3,12 +3,14 @@
 //! A run is recorded: every write to the database's files and to the one that remembers that there is a database,
 //! every sync, and between them each answer that a client had. For any prefix of that record, the files are built as a disk could hold them:
 //! what was synced is there; of what was not, each write is there, or is not, or is torn. callout must
-//! open them, and find all that was answered before.
+//! open them, and find all that was answered before. Every prefix is opened with nothing of what was not synced, and
+//! many with some of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use callout::clock::system_now;
 use callout::escalation::{Alert, Status};
 use callout::id::AlertId;
 use callout::store::{SqliteStore, Store};
@@ -25,6 +27,10 @@ const RECORDED_ALERTS: Size = Size { name: "RECORDED_ALERTS", taste: 300, ci: 30
 const CUTS_OF_THE_PROGRAM: usize = 3;
 /// The beginning of the record, in which the database is made, is cut more often than the rest.
 const BEGINNING: usize = 120;
+/// Of the states of the disk that all prefixes leave, every so manieth is searched for everything that was answered,
+/// and the others for the newest.
+const PROMISES_ALL_EVERY: usize = 50;
+const PROMISES_NEWEST: usize = 30;
 /// What a disk writes whole; both sizes occur.
 const SECTORS: [usize; 2] = [512, 4_096];
 /// Between the first bytes of the log and its first frame.
@@ -279,29 +285,82 @@ fn is_kept(promise: &Promise, alert: &Arc<Alert>) -> bool {
     }
 }
 
-/// Cuts the record at these places, which go up.
-fn cuts(deeds: &[Deed], places: &[usize], synchronous: Synchronous, dice: &mut Dice) -> Vec<Cut> {
-    let counts = syncs_that_count(deeds, synchronous);
-    let mut disks: BTreeMap<File, Disk> = File::ALL.map(|file| (file, Disk::default())).into();
-    let (mut promises, mut cuts, mut places) = (Vec::new(), Vec::new(), places.iter().copied().peekable());
-    for (n, deed) in deeds.iter().enumerate() {
-        while places.next_if_eq(&n).is_some() {
-            let files = disks.iter().filter_map(|(file, disk)| Some((*file, disk.after_the_cut(dice)?)));
-            cuts.push(Cut { at: n, files: files.collect(), promises: promises.clone() });
-        }
+/// The record played from its beginning.
+struct Playback<'a> {
+    deeds: &'a [Deed],
+    /// Which syncs count.
+    counts: Vec<bool>,
+    disks: BTreeMap<File, Disk>,
+    promises: Vec<Promise>,
+    at: usize,
+}
+
+impl<'a> Playback<'a> {
+    fn of(deeds: &'a [Deed], synchronous: Synchronous) -> Self {
+        let disks = File::ALL.map(|file| (file, Disk::default())).into();
+        Self { deeds, counts: syncs_that_count(deeds, synchronous), disks, promises: Vec::new(), at: 0 }
+    }
+
+    /// The next deed, where there is one.
+    fn next(&self) -> Option<&'a Deed> {
+        self.deeds.get(self.at)
+    }
+
+    fn play(&mut self, deed: &Deed) {
         match deed {
             Deed::Write { file, .. } | Deed::Truncate { file, .. } | Deed::Unlink { file } => {
-                disks.get_mut(file).unwrap().pending.push(deed.clone());
+                self.disks.get_mut(file).unwrap().pending.push(deed.clone());
             }
-            Deed::Sync { file, .. } if counts[n] => disks.get_mut(file).unwrap().sync(),
+            Deed::Sync { file, .. } if self.counts[self.at] => self.disks.get_mut(file).unwrap().sync(),
             Deed::Sync { .. } => {}
-            Deed::DirectorySync => {
-                disks.values_mut().for_each(Disk::sync_name);
-            }
-            Deed::Promised(promise) => promises.push(promise.clone()),
+            Deed::DirectorySync => self.disks.values_mut().for_each(Disk::sync_name),
+            Deed::Promised(promise) => self.promises.push(promise.clone()),
         }
+        self.at += 1;
+    }
+
+    /// The power fails now, and the disk is left as `left` says.
+    fn cut(&self, mut left: impl FnMut(&Disk) -> Option<Vec<u8>>) -> Cut {
+        let files = self.disks.iter().filter_map(|(file, disk)| Some((*file, left(disk)?)));
+        Cut { at: self.at, files: files.collect(), promises: self.promises.clone() }
+    }
+}
+
+/// Cuts the record at these places, which go up.
+fn cuts(deeds: &[Deed], places: &[usize], synchronous: Synchronous, dice: &mut Dice) -> Vec<Cut> {
+    let (mut cuts, mut places) = (Vec::new(), places.iter().copied().peekable());
+    let mut playback = Playback::of(deeds, synchronous);
+    while let Some(deed) = playback.next() {
+        while places.next_if_eq(&playback.at).is_some() {
+            cuts.push(playback.cut(|disk| disk.after_the_cut(dice)));
+        }
+        playback.play(deed);
     }
     cuts
+}
+
+/// Opens what is left of each prefix of the record where nothing gets to the disk that was not synced, and returns how
+/// many states of the disk these are and the first that is not as it should be. Between two syncs the disk stays as it
+/// is, and what was answered grows; so each is judged by all that was answered before the sync that ends it.
+async fn all_prefixes(deeds: &[Deed]) -> (usize, Option<(usize, Vec<String>)>) {
+    let mut playback = Playback::of(deeds, Synchronous::Full);
+    let mut n_states = 0;
+    while let Some(deed) = playback.next() {
+        if matches!(deed, Deed::Sync { .. } | Deed::DirectorySync) {
+            let mut cut = playback.cut(|disk| disk.synced.clone().filter(|_| disk.is_named));
+            // What was found once is looked for again now and then; the newest is what may be missing.
+            if n_states % PROMISES_ALL_EVERY != 0 {
+                cut.promises.drain(..cut.promises.len().saturating_sub(PROMISES_NEWEST));
+            }
+            let missing = cut.missing().await;
+            if !missing.is_empty() {
+                return (n_states, Some((cut.at, missing)));
+            }
+            n_states += 1;
+        }
+        playback.play(deed);
+    }
+    (n_states, None)
 }
 
 /// Where it is written down, or made sure, whose the database is and that there is one.
@@ -343,6 +402,11 @@ async fn whenever_the_power_fails_all_that_was_answered_is_there() {
     let marks = marks(&deeds);
     places.extend(marks.iter().flat_map(|mark| [*mark, mark + 1]));
     places.sort_unstable();
+
+    let begun = system_now();
+    let (n_states, wrong) = all_prefixes(&deeds).await;
+    assert!(wrong.is_none(), "seed {}: of each prefix, what was synced: {wrong:#?}", seed());
+    eprintln!("the disk after each of {} prefixes: {n_states} states, in {:?}", deeds.len(), system_now().since(begun));
 
     let (mut n_found, n_cuts) = (0, places.len());
     let full = cuts(&deeds, &places, Synchronous::Full, &mut dice);

@@ -8,6 +8,7 @@
  *   CHAOS_SWITCHES a file of 32-bit numbers that the test may change at any time (see `enum switches`)
  *   CHAOS_POINT    NAME:N, where to die; the names stand in `enum points`
  *   CHAOS_PORT     the provider's port
+ *   CHAOS_STORE_PORT the port of the database server that holds the alerts, where one does
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -30,6 +31,8 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+#define RECORDED_SYNC_US 3000
 
 enum kinds { WRITE = 1, TRUNCATE, SYNC, UNLINK, DIRECTORY_SYNC };
 enum files { NONE = -1, DATABASE, LOG, OTHER, OWNER, DIRECTORY };
@@ -61,11 +64,13 @@ enum points {
     POST_BEFORE, POST_AFTER,             /* a request to the provider */
     ACCEPTED_BEFORE, ACCEPTED_AFTER,     /* the provider's answer, before it is read and after */
     ANSWER_BEFORE, ANSWER_AFTER,         /* the answer to a client or to a webhook */
+    COMMIT_BEFORE, COMMIT_AFTER,         /* alerts are sent to the database server, or it has said what came of that */
     N_POINTS
 };
 static const char *const POINTS[N_POINTS] = {
     "sync-before", "sync-after", "write-before", "write-torn", "write-after", "move-before", "move-after",
     "post-before", "post-after", "accepted-before", "accepted-after", "answer-before", "answer-after",
+    "commit-before", "commit-after",
 };
 
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
@@ -75,7 +80,9 @@ static int record = -1;
 static volatile int32_t *switches;
 static int point = -1;
 static int32_t countdown;
-static int provider_port;
+static int provider_port, store_port;
+/* The connection on which alerts were sent to the database server. */
+static int committing = -1;
 
 #define REAL(name) ((__typeof__(&name)) dlsym(RTLD_NEXT, #name))
 static __typeof__(&write) real_write;
@@ -120,6 +127,8 @@ __attribute__((constructor)) static void begin(void) {
     }
     text = getenv("CHAOS_PORT");
     if (text) provider_port = atoi(text);
+    text = getenv("CHAOS_STORE_PORT");
+    if (text) store_port = atoi(text);
     text = getenv("CHAOS_POINT");
     if (text) {
         const char *colon = strchr(text, ':');
@@ -231,14 +240,16 @@ static ssize_t write_recorded(int fd, int file, const void *bytes, size_t length
     return written;
 }
 
-static int is_provider(int fd) {
+static int leads_to(int fd, int port) {
     struct sockaddr_in peer;
     socklen_t length = sizeof peer;
     int before = errno;
     int failed = getpeername(fd, (struct sockaddr *) &peer, &length);
     errno = before;
-    return !failed && peer.sin_family == AF_INET && ntohs(peer.sin_port) == provider_port;
+    return !failed && peer.sin_family == AF_INET && ntohs(peer.sin_port) == port;
 }
+
+static int is_provider(int fd) { return leads_to(fd, provider_port); }
 
 static int is_socket(int fd) {
     struct stat about;
@@ -294,6 +305,9 @@ static int sync_with(int fd, int (*real)(int)) {
     if (commits) pass(SYNC_BEFORE);
     if (moves) pass(MOVE_BEFORE);
     if (commits && switches && switches[SLOW_SYNC] > 0) usleep((useconds_t) switches[SLOW_SYNC] * 1000);
+    /* What is recorded is not synced truly. It takes as long as if it were, so that an answer that does not wait for it
+     * is recorded before it. */
+    if (commits && record >= 0) usleep(RECORDED_SYNC_US);
     pthread_mutex_lock(&order);
     int failed;
     if (file != DIRECTORY && !owner && strikes(FAIL_SYNC)) {
@@ -327,10 +341,22 @@ int unlink(const char *path) {
 
 static int watches_network(void) { return point >= POST_BEFORE; }
 
+/* What callout writes of an alert to its database, and nothing else that it says to it, has this in it. */
+static const char ALERT[] = "\"attempts\"";
+
+/* Passes the point before a commit, where these bytes are one. */
+static void look_for_commit(int fd, const void *bytes, size_t length) {
+    if (!store_port || point < COMMIT_BEFORE || !memmem(bytes, length, ALERT, sizeof ALERT - 1)) return;
+    if (!leads_to(fd, store_port)) return;
+    pass(COMMIT_BEFORE);
+    __atomic_store_n(&committing, fd, __ATOMIC_SEQ_CST);
+}
+
 ssize_t send(int fd, const void *bytes, size_t length, int flags) {
     if (!watches_network()) return real_send(fd, bytes, length, flags);
     int provider = is_provider(fd);
     pass(provider ? POST_BEFORE : ANSWER_BEFORE);
+    look_for_commit(fd, bytes, length);
     ssize_t sent = real_send(fd, bytes, length, flags);
     pass(provider ? POST_AFTER : ANSWER_AFTER);
     return sent;
@@ -340,12 +366,20 @@ ssize_t writev(int fd, const struct iovec *parts, int n_parts) {
     if (!watches_network() || !is_socket(fd)) return real_writev(fd, parts, n_parts);
     int provider = is_provider(fd);
     pass(provider ? POST_BEFORE : ANSWER_BEFORE);
+    for (int i = 0; i < n_parts; i++) look_for_commit(fd, parts[i].iov_base, parts[i].iov_len);
     ssize_t sent = real_writev(fd, parts, n_parts);
     pass(provider ? POST_AFTER : ANSWER_AFTER);
     return sent;
 }
 
 ssize_t recv(int fd, void *bytes, size_t length, int flags) {
+    int expected = fd;
+    if (point == COMMIT_AFTER && __atomic_load_n(&committing, __ATOMIC_SEQ_CST) == fd) {
+        ssize_t received = real_recv(fd, bytes, length, flags);
+        if (received > 0 && __atomic_compare_exchange_n(&committing, &expected, -1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            pass(COMMIT_AFTER);
+        return received;
+    }
     if (!watches_network() || !is_provider(fd)) return real_recv(fd, bytes, length, flags);
     if (point == ACCEPTED_BEFORE) {
         char one;

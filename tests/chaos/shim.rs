@@ -41,6 +41,18 @@ pub(crate) const POINTS: [&str; 13] = [
     "answer-after",
 ];
 
+/// The points around an answer or a request, and around what is said to a database server.
+pub(crate) const POINTS_ON_POSTGRES: [&str; 8] = [
+    "commit-before",
+    "commit-after",
+    "post-before",
+    "post-after",
+    "accepted-before",
+    "accepted-after",
+    "answer-before",
+    "answer-after",
+];
+
 /// What can be made to fail while the process runs; the place in the file of switches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Switch {
@@ -61,6 +73,7 @@ pub(crate) struct Shim {
     switches: Option<PathBuf>,
     point: Option<(&'static str, u64)>,
     port: u16,
+    store_port: Option<u16>,
 }
 
 impl Shim {
@@ -79,6 +92,11 @@ impl Shim {
         self.point = Some((point, n));
         self.port = provider;
         self
+    }
+
+    /// Its alerts are on a database server that listens there.
+    pub(crate) fn with_store_at(self, store_port: Option<u16>) -> Self {
+        Self { store_port, ..self }
     }
 
     /// With switches that can be turned with [`Shim::turn`].
@@ -109,6 +127,9 @@ impl Shim {
         }
         if let Some(switches) = &self.switches {
             command.env("CHAOS_SWITCHES", switches);
+        }
+        if let Some(port) = self.store_port {
+            command.env("CHAOS_STORE_PORT", port.to_string());
         }
         if let Some((point, n)) = self.point {
             command.env("CHAOS_POINT", format!("{point}:{n}")).env("CHAOS_PORT", self.port.to_string());
