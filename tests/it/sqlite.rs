@@ -224,6 +224,24 @@ async fn a_damaged_record_concerns_its_alert_alone() {
 }
 
 #[tokio::test]
+async fn a_damaged_parked_webhook_hides_no_other() {
+    let place = Place::new();
+    let store = place.open();
+    let early = provider_id("early");
+    let seen = Incoming::Foreign(Foreign::UnknownStatus);
+    for incoming in [Incoming::Foreign(Foreign::LegacySms), seen.clone(), Incoming::Foreign(Foreign::UnknownShape)] {
+        store.park(&early, &incoming, at(1)).await.unwrap();
+    }
+    store.close().await;
+    place.tamper(
+        "UPDATE parked SET record = '{' WHERE place IN (SELECT place FROM parked ORDER BY place LIMIT 1);
+                  UPDATE parked SET record = 'v9' WHERE place IN (SELECT max(place) FROM parked)",
+    );
+    let store = place.open();
+    assert_eq!(store.parked(&early).await.unwrap(), [seen]);
+}
+
+#[tokio::test]
 async fn an_open_alert_without_a_moment_is_found_by_whoever_audits() {
     let place = Place::new();
     let store = place.open();

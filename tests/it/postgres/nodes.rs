@@ -94,6 +94,41 @@ async fn the_third_of_three_nodes_fires_what_two_dead_ones_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn deadlines_fire_in_time_though_nothing_can_be_cleaned_up_behind_an_old_snapshot() {
+    let Some(database) = Database::new().await else { return };
+    let clock = clock(1);
+    let vonage = StandIn::new(&clock);
+    let stage = node(open(&database).await, &clock, &vonage).await;
+    let window = Duration::from_secs(15);
+    let mut raised = Vec::new();
+    for _ in 0..40 {
+        raised.push(stage.raise(&tony_then_anna(15)).await);
+    }
+    for id in &raised {
+        sent(&vonage, &clock, *id, 1, Duration::from_secs(10)).await;
+    }
+    while stage.attempts(raised[raised.len() - 1]).await != ["sent"] {
+        clock.sleep_until(clock.now().plus(Duration::from_millis(20))).await;
+    }
+    let looker = database.connect().await;
+    looker.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM callout.states").await.unwrap();
+    // Each alert has had five hundred other moments before its own.
+    let client = database.connect().await;
+    let churned = "DO $$ BEGIN
+        FOR round IN 1..500 LOOP UPDATE callout.states SET wake_at = wake_at - 1000; END LOOP;
+        UPDATE callout.states SET wake_at = wake_at + 500000; END $$";
+    client.batch_execute(churned).await.unwrap();
+    for id in &raised {
+        let second = sent(&vonage, &clock, *id, 2, Duration::from_secs(30)).await;
+        let first = sent(&vonage, &clock, *id, 1, Duration::ZERO).await;
+        assert!(second >= first + window, "nobody is called early");
+        assert!(second <= first + window + BUSY, "first at {first:?}, second at {second:?}");
+    }
+    looker.batch_execute("COMMIT").await.unwrap();
+    stage.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_send_that_a_dead_node_left_half_done_is_made_again_within_thirty_seconds() {
     let Some(database) = Database::new().await else { return };
     let speed = 5;
