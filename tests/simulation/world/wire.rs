@@ -99,8 +99,8 @@ impl Subject {
                 }
             }
             Backend::Dispatch => {
-                body["to"] = json!({ "type": leg.channel.name(), "number": leg.address.reveal() });
-                body["from"] = json!({ "type": leg.channel.name(), "number": OURS });
+                body["to"] = end(leg.channel, leg.address.reveal());
+                body["from"] = end(leg.channel, OURS);
                 let id = self.id.to_string();
                 body["_links"] = match dice.between(0, 2) {
                     0 => json!({ "workflow": { "dispatch_uuid": id, "href": format!("/workflows/{id}") } }),
@@ -126,7 +126,7 @@ impl Subject {
             } else {
                 json!({ "href": format!("v0.1/messages/{id}") })
             };
-            let mut message = json!({ "channel": leg.channel.name(), "status": word });
+            let mut message = json!({ "channel": type_name(leg.channel), "status": word });
             for (field, value) in name.as_object().into_iter().flatten() {
                 message[field] = value.clone();
             }
@@ -175,8 +175,8 @@ impl Subject {
                 }
             }
             Backend::Dispatch => {
-                body["from"] = json!({ "type": leg.channel.name(), "number": leg.address.reveal() });
-                body["to"] = json!({ "type": leg.channel.name(), "number": OURS });
+                body["from"] = end(leg.channel, leg.address.reveal());
+                body["to"] = end(leg.channel, OURS);
                 body["message"] = json!({ "content": content });
             }
         }
@@ -187,6 +187,21 @@ impl Subject {
 /// A body that concerns no alert, because the account is set to the old SMS API.
 pub(super) fn legacy_sms() -> Value {
     json!({ "messageId": "0A0000001234ABCD", "msisdn": OURS, "to": OURS, "text": "ok", "type": "text" })
+}
+
+/// One end of a message, in the nested form.
+fn end(channel: Channel, name: &str) -> Value {
+    match channel {
+        Channel::Messenger => json!({ "type": type_name(channel), "id": name }),
+        Channel::ViberService | Channel::Whatsapp | Channel::Sms | Channel::Rcs | Channel::Mms | Channel::Email => {
+            json!({ "type": type_name(channel), "number": name })
+        }
+    }
+}
+
+/// A channel by its name in the nested forms.
+fn type_name(channel: Channel) -> &'static str {
+    if channel == Channel::ViberService { "viber_service_msg" } else { channel.name() }
 }
 
 /// Some forms have whole seconds.
@@ -207,5 +222,8 @@ fn with_more(mut body: Value, odd: &Oddities) -> Value {
 
 /// Whether replies can be pressed there.
 pub(super) fn has_buttons(channel: Channel) -> bool {
-    channel == Channel::Whatsapp
+    match channel {
+        Channel::Messenger | Channel::Whatsapp | Channel::Rcs => true,
+        Channel::ViberService | Channel::Sms | Channel::Mms | Channel::Email => false,
+    }
 }
