@@ -52,7 +52,7 @@ use crate::traces::Traces;
 
 pub use apply::{Applied, Request};
 pub use keyed::ALERTS_OF_A_KEY_MAX;
-pub use raise::{NewAlert, Raising};
+pub use raise::{NewAlert, REPEATS_WAITING_MAX, Raising};
 pub use receive::Received;
 pub use turns::IN_FLIGHT_MAX;
 pub use vitals::{Room, Vitals};
@@ -62,6 +62,7 @@ use courtesies::Courtesies;
 use handing_over::OwnSends;
 use outage::Ways;
 use perform::Recording;
+use raise::Repeats;
 use second_look::SecondLooks;
 use timers::Timers;
 use turns::Turns;
@@ -105,6 +106,7 @@ struct Shared {
     changes: broadcast::Sender<AlertId>,
     recording: Recording,
     second_looks: SecondLooks,
+    repeats: Repeats,
     watch: Watch,
     /// How many other nodes work on the store.
     n_others: AtomicUsize,
@@ -211,6 +213,7 @@ impl Engine {
             changes: broadcast::channel(CHANGES_KEPT).0,
             recording: Recording::default(),
             second_looks: SecondLooks::default(),
+            repeats: Repeats::default(),
             watch: Watch::default(),
             n_others: AtomicUsize::new(0),
             tracker: TaskTracker::new(),

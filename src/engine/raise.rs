@@ -1,10 +1,12 @@
 //! The first door: somebody raises an alert.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::escalation::{self, Alert, Event, Ignored, Plan, Raised, Severity};
 use crate::id::AlertId;
-use crate::store::{Insert, Outcome, Replay};
+use crate::store::{self, Insert, Outcome, Replay};
 use crate::timestamp::Timestamp;
 use crate::traces::{Begun, Deed};
 
@@ -13,6 +15,10 @@ use super::{Engine, Error};
 
 /// How often an alert is raised anew because the one with its dedup key was closed in the meantime.
 const RAISE_AGAIN_MAX: usize = 8;
+
+/// How many repetitions of one alert wait to be counted, each by a commit of its own. A read of the alert and its deadline
+/// wait behind them; whoever posts more is told to come again.
+pub const REPEATS_WAITING_MAX: usize = 256;
 
 const fn commit_of_it(outcome: &'static str) -> Deed {
     Deed::Commit { event: "raised", outcome }
@@ -53,6 +59,46 @@ impl From<Replay> for Raising {
         match replay.outcome {
             Outcome::Created => Self::Created(replay.alert),
             Outcome::Repeated | Outcome::Changed => Self::Repeated(replay.alert),
+        }
+    }
+}
+
+/// Repetitions that wait to be counted.
+#[derive(Debug, Default)]
+pub(super) struct Repeats(Mutex<HashMap<AlertId, usize>>);
+
+/// One repetition that waits; dropping it ends that.
+struct Repeat<'a> {
+    repeats: &'a Repeats,
+    id: AlertId,
+}
+
+impl Repeats {
+    /// A critical section holds one operation, and is never held over an await.
+    fn waiting(&self) -> MutexGuard<'_, HashMap<AlertId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// None where too many wait already.
+    fn begin(&self, id: AlertId) -> Option<Repeat<'_>> {
+        let mut waiting = self.waiting();
+        let n_waiting = waiting.entry(id).or_default();
+        if *n_waiting >= REPEATS_WAITING_MAX {
+            return None;
+        }
+        *n_waiting += 1;
+        Some(Repeat { repeats: self, id })
+    }
+}
+
+impl Drop for Repeat<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.repeats.waiting();
+        if let Entry::Occupied(mut here) = waiting.entry(self.id) {
+            *here.get_mut() -= 1;
+            if *here.get() == 0 {
+                here.remove();
+            }
         }
     }
 }
@@ -119,6 +165,9 @@ impl Engine {
                 },
                 Insert::Open(open) => {
                     drop((guard, planned.turn));
+                    let Some(_place) = self.0.repeats.begin(open) else {
+                        return Err(Error::Store(store::Error::Busy));
+                    };
                     match self.apply(open, &Event::Repeated, request).await? {
                         Applied::Moved(alert) => return Ok(Raising::Repeated(alert)),
                         Applied::Replayed(replay) => return Ok(Raising::from(replay)),

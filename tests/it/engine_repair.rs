@@ -9,13 +9,15 @@ use async_trait::async_trait;
 use callout::alarm::Alarms;
 use callout::chance::SeededChance;
 use callout::clock::{Clock, SteadyClock};
-use callout::engine::{Engine, Parts, Settings};
+use callout::engine::{Engine, Error, NewAlert, Parts, REPEATS_WAITING_MAX, Raising, Received, Settings};
 use callout::escalation::{Backend, ReportStatus};
+use callout::id::AttemptRef;
 use callout::incoming::{Incoming, MessageStatus};
 use callout::metrics::Metrics;
-use callout::store::{MemoryStore, Page};
+use callout::store::{self, MemoryStore, Page};
 use callout::timestamp::Timestamp;
 use callout::traces::Traces;
+use tokio::task::JoinSet;
 
 use super::engine_frail::{Call, Frail};
 use super::engine_stage::{
@@ -171,6 +173,34 @@ async fn an_alert_that_the_disk_damaged_does_not_keep_old_ones_from_being_forgot
     store.damage(damaged);
     stage.pass(2 * day).await;
     assert!(stage.engine.alert(old).await.is_err(), "it was settled long enough ago");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_repetitions_of_one_problem_keeps_no_read_waiting() {
+    const N_REPETITIONS: usize = 300;
+    let store = Frail::new();
+    let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
+    let again = || NewAlert { dedup_key: Some("server-1/down".into()), ..new_alert(&tutorial(Backend::Messages)) };
+    let id = stage.raise_new(again()).await;
+    stage.settle().await;
+    store.slow_down(Call::Update, seconds(1), &stage.clock);
+    let mut flood = JoinSet::new();
+    for _ in 0..N_REPETITIONS {
+        let (engine, new) = (stage.engine.clone(), again());
+        flood.spawn(async move { engine.raise(new, None).await });
+    }
+    stage.settle().await;
+    let began = stage.clock.now();
+    let read = MessageStatus { reference: Some(AttemptRef { alert: id, attempt: 1 }), ..said(ReportStatus::Read) };
+    assert_eq!(stage.engine.receive(&Incoming::Status(read)).await.unwrap(), Received::Effective);
+    let waited = stage.clock.now().since(began);
+    let at_most = seconds(u64::try_from(REPEATS_WAITING_MAX).unwrap() + 2);
+    assert!(waited <= at_most, "the read was kept after {waited:?}");
+    let answers = flood.join_all().await;
+    let n_busy = answers.iter().filter(|answer| matches!(answer, Err(Error::Store(store::Error::Busy)))).count();
+    assert_eq!(n_busy, N_REPETITIONS - REPEATS_WAITING_MAX, "the others are told to come again");
+    let n_counted = answers.iter().filter(|answer| matches!(answer, Ok(Raising::Repeated(_)))).count();
+    assert_eq!(n_counted, REPEATS_WAITING_MAX);
 }
 
 #[tokio::test(start_paused = true)]
