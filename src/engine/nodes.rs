@@ -136,7 +136,9 @@ impl Engine {
 
     fn wake_what_was_left(&self, page: &[Armed], rounds: &mut Rounds, now: Timestamp) {
         let left = page.iter().filter(|armed| !rounds.woken.contains_key(&armed.id));
-        let left: Vec<&Armed> = left.filter(|armed| !self.0.turns.is_waiting(armed.id)).collect();
+        // One that was set aside has a time at which it is tried again.
+        let is_seen_to = |id: AlertId| self.0.turns.is_waiting(id) || self.0.watch.is_aside(id);
+        let left: Vec<&Armed> = left.filter(|armed| !is_seen_to(armed.id)).collect();
         rounds.woken.extend(left.iter().map(|armed| (armed.id, now)));
         let wakes = left.into_iter().map(|armed| {
             let why = if armed.sending { WakeWhy::SenderLost } else { WakeWhy::ItsTime };

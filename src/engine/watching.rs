@@ -123,7 +123,7 @@ impl Watch {
         self.aside().values().filter(|n_failures| **n_failures >= FAILURES_BEFORE_QUARANTINE).count()
     }
 
-    fn is_aside(&self, id: AlertId) -> bool {
+    pub(super) fn is_aside(&self, id: AlertId) -> bool {
         self.aside().contains_key(&id)
     }
 }

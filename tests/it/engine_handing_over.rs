@@ -202,3 +202,19 @@ async fn a_node_takes_turns_again_when_nothing_gets_through_from_the_others_eith
         assert!(first_sent(&nodes[0].vonage, id).unwrap() <= raised_at + seconds(1));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_alert_is_left_alone_by_those_who_look_for_what_others_left() {
+    let clock = Arc::new(SteadyClock::faster(BEGAN, 1));
+    let stores = Frail::for_nodes(1);
+    let vonage = StandIn::new(&clock);
+    let stage = Stage::start(Arc::<Frail>::clone(&stores[0]), vonage, Arc::clone(&clock), Settings::default()).await;
+    let id = stage.raise(&tony_then_anna()).await;
+    stage.pass(minutes(1)).await;
+    stores[0].damage(id);
+    stage.pass(minutes(180)).await;
+    let metrics = stage.engine.metrics().render().unwrap();
+    let failures = metrics.lines().find_map(|line| line.strip_prefix("callout_failures_total "));
+    let n_failures: u32 = failures.unwrap().parse().unwrap();
+    assert!((3..=8).contains(&n_failures), "three within minutes, and then once an hour: {n_failures}");
+}
