@@ -82,11 +82,12 @@ impl Engine {
                     // store cannot say so now, one message too many is better than one too few.
                     let _looked = engine.look_at_unclear(reference).await;
                 }
-                engine.send(Arc::clone(&alert), attempt, try_number).await?;
+                let sent = engine.send(Arc::clone(&alert), attempt, try_number).await;
+                // However it ended: a read of another alert may have waited for that.
                 if is_dispatch {
                     engine.insist(alert.id(), || engine.look_at_unclear(reference)).await?;
                 }
-                Ok(())
+                sent
             };
             engine.look_after(wake, sending).await;
             drop(permit);
@@ -266,6 +267,17 @@ impl Engine {
             self.0.store.unpark(message).await?;
         }
         Ok(true)
+    }
+
+    /// As [`Engine::apply_parked`], where the disk may have damaged what they are about: that is logged, and they stay.
+    pub(super) async fn apply_parked_or_leave(&self, message: &ProviderId) -> Result<bool, Error> {
+        match self.apply_parked(message).await {
+            Err(error @ Error::Store(store::Error::Corrupt { .. })) => {
+                tracing::error!(error = %Chain(&error), "a webhook that came early could not be applied: callout cannot understand what is kept about its alert");
+                Ok(false)
+            }
+            applied => applied,
+        }
     }
 }
 

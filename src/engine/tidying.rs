@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use crate::store;
 use crate::timestamp::Timestamp;
 
 use super::{Engine, Error, IDEMPOTENCY_KEPT, PARKED_KEPT};
@@ -48,14 +47,8 @@ impl Engine {
     /// served its time. Returns how many alerts were forgotten.
     async fn tidy(&self) -> Result<usize, Error> {
         for known in self.0.store.parked_and_known(TIDY_PAGE).await? {
-            match self.apply_parked(&known).await {
-                Ok(_are_applied) => {}
-                // What the disk damaged must not keep everything else from being tidied up.
-                Err(error @ Error::Store(store::Error::Corrupt { .. })) => {
-                    tracing::error!(error = %Chain(&error), "a webhook that came early could not be applied: callout cannot understand what is kept about its alert");
-                }
-                Err(error) => return Err(error),
-            }
+            // What the disk damaged must not keep everything else from being tidied up.
+            let _are_applied = self.apply_parked_or_leave(&known).await?;
         }
         let keys_before = self.moment_before(IDEMPOTENCY_KEPT);
         let parked_before = self.moment_before(PARKED_KEPT);

@@ -62,7 +62,9 @@ impl Engine {
         let mut n_suspects = 0_usize;
         let mut being_sent = Vec::new();
         for id in self.0.store.find_address(channel, to, &NOT_RESOLVED, LOOKED_AT_MAX).await? {
-            let Some(suspect) = Suspect::of(&*self.alert(id).await?, channel, to) else { continue };
+            // What the disk damaged must not keep the reports of everybody at this address from counting.
+            let Some(alert) = self.legible(id).await? else { continue };
+            let Some(suspect) = Suspect::of(&alert, channel, to) else { continue };
             n_suspects += 1;
             being_sent.extend(suspect.being_sent.map(|attempt| AttemptRef { alert: id, attempt }));
             if let (None, Some(attempt)) = (newest_lost, suspect.lost) {
@@ -98,7 +100,7 @@ impl Engine {
         let mut is_clear = true;
         for report in &kept {
             let Incoming::Status(MessageStatus { workflow: Some(workflow), .. }) = report else { continue };
-            is_clear &= self.apply_parked(workflow).await?;
+            is_clear &= self.apply_parked_or_leave(workflow).await?;
         }
         if is_clear && !kept.is_empty() {
             self.0.store.unpark(&waiting).await?;

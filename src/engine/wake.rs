@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::escalation::{self, Alert, Event, Ignored, Progress};
-use crate::id::AlertId;
+use crate::escalation::{self, Alert, Backend, Event, Ignored, Progress};
+use crate::id::{AlertId, AttemptRef};
 use crate::traces::Deed;
 
 use super::apply::Applied;
@@ -173,6 +173,11 @@ impl Engine {
         {
             self.apply(id, &Event::OutageOver, None).await?;
             return Ok(());
+        }
+        // Whoever sent it may have ended before it looked at what had waited for that.
+        let is_sent = matches!(alert.progress(), Some(Progress::Waiting { .. }));
+        if is_sent && alert.plan().backend() == Backend::Dispatch {
+            self.look_at_unclear(AttemptRef { alert: id, attempt: alert.newest_attempt() }).await?;
         }
         let reach = self.0.outage.reach(alert);
         let begun = self.0.traces.begin();

@@ -226,6 +226,48 @@ async fn a_report_on_a_lost_send_waits_until_it_cannot_be_another_ones() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_on_a_lost_send_counts_though_the_store_failed_as_the_other_send_ended() {
+    let store = Frail::new();
+    let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
+    let [lost, on_its_way] = one_lost_and_one_on_its_way(&stage).await;
+    assert_eq!(receive(&stage, &tonys(99, ReportStatus::Read)).await, Received::Parked);
+    store.fail(Call::Parked, 1);
+    stage.pass(seconds(10)).await;
+    assert_eq!(store.n_struck(), 1);
+    assert_eq!((stage.status(lost).await, stage.status(on_its_way).await), ("acknowledged", "escalating"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_on_a_lost_send_counts_though_the_process_ended_with_the_other_send() {
+    let store = Frail::new();
+    let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
+    let [lost, on_its_way] = one_lost_and_one_on_its_way(&stage).await;
+    assert_eq!(receive(&stage, &tonys(99, ReportStatus::Read)).await, Received::Parked);
+    store.stop_at(Call::Parked);
+    stage.pass(seconds(5)).await;
+    assert_eq!(stage.attempts(on_its_way).await, ["sent"], "the send has ended, and the report is not looked at");
+    let stage = stage.killed_and_started_on(store.inner(), seconds(1)).await;
+    stage.pass(minutes(21)).await;
+    assert_eq!((stage.status(lost).await, stage.status(on_its_way).await), ("acknowledged", "escalating"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_alert_hides_no_report_on_a_lost_send_to_the_same_person() {
+    let store = Frail::new();
+    let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;
+    stage.vonage.plays(|_, index| if index == 0 { Part::Accept } else { long_lost() });
+    let damaged = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    let lost = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    store.damage(damaged);
+    let read = stage.engine.receive(&tonys(99, ReportStatus::Read)).await;
+    assert!(matches!(read, Ok(Received::Effective)), "{read:?}");
+    store.heal();
+    assert_eq!((stage.status(lost).await, stage.status(damaged).await), ("acknowledged", "escalating"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn on_dispatch_a_send_that_certainly_failed_is_not_matched_by_address() {
     let stage = Stage::open().await;
     stage.vonage.always(wait_for(seconds(60)));
