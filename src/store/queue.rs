@@ -3,7 +3,8 @@
 //! Whoever asks for more than a store can write is refused at once, so that it can say "try again". New
 //! alerts are refused first, because nothing has been promised about them yet. What happens to alerts that
 //! were accepted (webhooks, outcomes of sends, deadlines, answers) has room that new ones cannot take, and
-//! is committed before them: a flood of posts delays no read and no deadline by more than one commit.
+//! is committed before them: a flood of posts delays no read and no deadline by more than one commit. (Repetitions of
+//! one alert happen to it, too; how many of them may wait is said in `engine/raise.rs`.)
 
 use std::collections::VecDeque;
 use std::sync::Arc;
