@@ -357,7 +357,7 @@ mod tests {
         let connection = opening::open_writer(&directory.path().join("callout.db"), opening::Left::Never).unwrap();
         assert_eq!(plan_of(&connection, ARMED), "SEARCH states USING COVERING INDEX armed (id>?)");
         assert_eq!(plan_of(&connection, EARLIEST), "SEARCH states USING COVERING INDEX armed");
-        assert_eq!(plan_of(&connection, UNARMED), "SEARCH states USING COVERING INDEX settled (status=?)");
+        assert_eq!(plan_of(&connection, UNARMED), "SEARCH states USING INDEX settled (status=?)");
         assert_eq!(plan_of(&connection, FAILING), "SEARCH states USING COVERING INDEX failing (id<?)");
         let of_a_key = plan_of(&connection, OF_A_KEY);
         assert!(
