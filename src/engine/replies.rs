@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::escalation::{Alert, Attempt, Event, Intent, Reply};
+use crate::escalation::{Alert, Attempt, Event, Intent, Progress, Reply};
 use crate::hash::sha256;
 use crate::id::{AlertId, AttemptNumber, ProviderId, ShortCode};
 use crate::incoming::InboundMessage;
@@ -66,7 +66,8 @@ impl Engine {
     }
 
     /// The first that fits: a code, the quoted message, the newest alert that messaged this address. A quoted message
-    /// that nobody knows is one whose sender was lost, if there is such a one, before it could write the name down.
+    /// that nobody knows is one whose name is not written down yet, or whose sender was lost before it could, if there is such
+    /// a one; where it may be one of several, and one of these is being sent right now, nobody can tell yet.
     async fn meant(&self, message: &InboundMessage, meaning: &Meaning) -> Result<Option<Meant>, Error> {
         for code in &meaning.codes {
             if let Some(id) = self.coded(*code).await? {
@@ -95,11 +96,14 @@ impl Engine {
             Intent::Resolve => &[StatusFilter::Escalating, StatusFilter::Exhausted, StatusFilter::Acknowledged],
         };
         let (mut meant, mut may_be_meant) = (None, None);
+        let (mut nameless, mut n_nameless, mut is_one_being_sent) = (None, 0_usize, false);
         for id in self.0.store.find_address(message.channel, &message.from, statuses, LOOKED_AT_MAX).await? {
             let Some(alert) = self.legible(id).await? else { continue };
             let answered = |begun| answered_attempt(&alert, message, begun).map(|attempt| Meant { id, attempt });
-            if quotes_unknown && let Some(nameless) = newest_before(&alert, message, Begun::WhenDue, may_be_nameless) {
-                return Ok(Some(Meant { id, attempt: nameless }));
+            if quotes_unknown && let Some(attempt) = newest_before(&alert, message, Begun::WhenDue, may_be_nameless) {
+                nameless = nameless.or(Some(Meant { id, attempt }));
+                n_nameless += 1;
+                is_one_being_sent |= matches!(alert.progress(), Some(Progress::Sending { .. }));
             }
             meant = meant.or_else(|| answered(Begun::WhenAccepted));
             if meant.is_some() && !quotes_unknown {
@@ -107,7 +111,11 @@ impl Engine {
             }
             may_be_meant = may_be_meant.or_else(|| answered(Begun::WhenDue));
         }
-        Ok(meant.or(may_be_meant))
+        // Which of them it is will be known once what is on its way has its name, and Vonage asks again.
+        if n_nameless > 1 && is_one_being_sent {
+            return Err(Error::Contended);
+        }
+        Ok(nameless.or(meant).or(may_be_meant))
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use callout::contact::Channel;
-use callout::engine::{Received, Settings};
+use callout::engine::{Error, Received, Settings};
 use callout::escalation::{Backend, ReportStatus, Via};
 use callout::id::AlertId;
-use callout::incoming::InboundMessage;
+use callout::incoming::{InboundMessage, Incoming};
 
 use super::engine_frail::Frail;
 use super::engine_stage::{ANNA, Part, Stage, TONY, TONY_MESSENGER, message, minutes, seconds, tutorial};
@@ -80,6 +80,26 @@ async fn a_quoted_message_names_the_alert() {
         ..stage.inbound(Channel::Messenger, TONY_MESSENGER)
     };
     stage.reply_with(quoting).await;
+    assert_eq!(statuses(&stage, alerts).await, ["acknowledged", "escalating"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_quotes_one_of_two_messages_on_their_way_is_asked_for_again() {
+    let stage = Stage::open().await;
+    stage.vonage.always(Part::AcceptAfter(seconds(3)));
+    let alerts = [stage.raise(&tutorial(Backend::Messages)).await, stage.raise(&tutorial(Backend::Messages)).await];
+    stage.settle().await;
+    let quoting = || {
+        Incoming::Message(InboundMessage {
+            quoted: Some(message(0)),
+            text: Some("this one".into()),
+            ..stage.inbound(Channel::Messenger, TONY_MESSENGER)
+        })
+    };
+    let early = stage.engine.receive(&quoting()).await;
+    assert!(matches!(early, Err(Error::Contended)), "nobody can tell yet which of the two it is: {early:?}");
+    stage.pass(seconds(4)).await;
+    assert_eq!(stage.engine.receive(&quoting()).await.unwrap(), Received::Effective);
     assert_eq!(statuses(&stage, alerts).await, ["acknowledged", "escalating"]);
 }
 
