@@ -17,8 +17,8 @@ use crate::postgres::Database;
 use crate::shim::{POINTS, POINTS_ON_POSTGRES, Shim};
 use crate::size::{Size, seed};
 
-const KILLS: Size = Size { name: "KILLS", taste: 10, ci: 100, long: 1_000 };
-const KILLS_ON_POSTGRES: Size = Size { name: "KILLS_ON_POSTGRES", taste: 4, ci: 30, long: 300 };
+const KILLS: Size = Size { name: "KILLS", taste: 10, ci: 60, long: 1_000 };
+const KILLS_ON_POSTGRES: Size = Size { name: "KILLS_ON_POSTGRES", taste: 4, ci: 15, long: 300 };
 const N_CLIENTS: usize = 4;
 const ALERTS_PER_SECOND_EACH: u64 = 8;
 /// A named point that is not passed so often is given up, and the process killed where it is.

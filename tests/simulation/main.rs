@@ -35,7 +35,7 @@ const SEEDS_DEFAULT: u64 = 100;
 /// How many days a planted bug may stay unseen.
 const POWER_SEEDS: u64 = 500;
 /// How many days are lived twice, to see that they are the same.
-const TWICE: u64 = 100;
+const TWICE: u64 = 50;
 /// From so many days on, each interesting situation must have come up and each planted bug is looked for.
 const MARKS_FROM: u64 = 1_000;
 

@@ -27,14 +27,7 @@ impl World {
             let mut channels = Vec::new();
             let mut told = Vec::new();
             for index in 0..n_channels {
-                let channel = match (index, backend) {
-                    (0, Backend::Messages) => dice.one_of(&Channel::OF_VONAGE),
-                    // Dispatch knows no RCS.
-                    (0, Backend::Dispatch) => {
-                        dice.one_of(&[Channel::Messenger, Channel::ViberService, Channel::Whatsapp])
-                    }
-                    _ => Channel::Sms,
-                };
+                let channel = if index == 0 { Channel::Whatsapp } else { Channel::Sms };
                 // Some people are called on for many things, so that a reply of theirs may mean any of them. On Dispatch
                 // a report whose workflow is unknown is known by its address alone.
                 let id_num = if backend == Backend::Messages && dice.permille(300) {
