@@ -14,7 +14,7 @@ use crate::home::{Home, PATIENCE, Server, alone, copy_database, pause};
 use crate::judge::{Evidence, Life, Pace, judge};
 use crate::load::{Ledger, Load};
 use crate::postgres::Database;
-use crate::shim::{POINTS, POINTS_ON_POSTGRES, Shim};
+use crate::shim::{POINTS, POINTS_OF_A_FILE, POINTS_ON_POSTGRES, Shim};
 use crate::size::{Size, seed};
 
 const KILLS: Size = Size { name: "KILLS", taste: 10, ci: 60, long: 1_000 };
@@ -174,7 +174,7 @@ pub(crate) async fn collect(home: &Home, ledger: Ledger, lives: Vec<Life>) -> Ev
 async fn killed_again_and_again_it_loses_nothing_and_skips_nobody() {
     let _alone = alone().await;
     let home = Home::new().await;
-    torture(&home, KILLS.get(), &POINTS, Pace::WithinASecond).await;
+    torture(&home, KILLS.get(), &POINTS[POINTS_OF_A_FILE], Pace::WithinASecond).await;
     check_copy(&home.database());
 }
 
@@ -183,7 +183,7 @@ async fn killed_again_and_again_on_postgres_it_loses_nothing_either() {
     let _alone = alone().await;
     let Some(database) = Database::new().await else { return };
     let home = Home::with_store(Some(format!("{}?sslmode=disable", database.address()))).await;
-    torture(&home, KILLS_ON_POSTGRES.get(), &POINTS_ON_POSTGRES, Pace::WhenItCan).await;
+    torture(&home, KILLS_ON_POSTGRES.get(), &POINTS[POINTS_ON_POSTGRES], Pace::WhenItCan).await;
 }
 
 async fn torture(home: &Home, n_kills: usize, points: &[&'static str], pace: Pace) {

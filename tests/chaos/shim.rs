@@ -1,6 +1,7 @@
 //! Compiles `shim.c` and preloads it into a `callout serve` (see there for what it can do).
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,8 +25,9 @@ fn library() -> &'static Path {
     })
 }
 
-/// The points at which a process can be killed, as `shim.c` names them.
-pub(crate) const POINTS: [&str; 13] = [
+/// The points at which a process can be killed, as `shim.c` names them and in its order: those of a disk, those around a
+/// request and an answer, and those around a commit on a database server.
+pub(crate) const POINTS: [&str; 15] = [
     "sync-before",
     "sync-after",
     "write-before",
@@ -39,19 +41,12 @@ pub(crate) const POINTS: [&str; 13] = [
     "accepted-after",
     "answer-before",
     "answer-after",
-];
-
-/// The points around an answer or a request, and around what is said to a database server.
-pub(crate) const POINTS_ON_POSTGRES: [&str; 8] = [
     "commit-before",
     "commit-after",
-    "post-before",
-    "post-after",
-    "accepted-before",
-    "accepted-after",
-    "answer-before",
-    "answer-after",
 ];
+/// The points that a process passes whose alerts are in a file, and those where they are on a database server.
+pub(crate) const POINTS_OF_A_FILE: Range<usize> = 0..13;
+pub(crate) const POINTS_ON_POSTGRES: Range<usize> = 7..15;
 
 /// What can be made to fail while the process runs; the place in the file of switches.
 #[derive(Clone, Copy, Debug)]
