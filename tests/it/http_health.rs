@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::engine_frail::Frail;
-use crate::harness::{Answer, Callout, Mood, Setup};
+use crate::harness::{Answer, Callout, Mood, PATIENCE, Setup};
 
 async fn ask(callout: &Callout, path: &str) -> Answer {
     Answer::of(callout.stranger(Method::GET, path)).await
@@ -21,12 +21,16 @@ async fn a_service_that_can_work_is_alive_and_ready_without_a_key() {
     };
     let callout = setup.start().await;
     assert_eq!(ask(&callout, "/healthz").await.is(200).json(), json!({ "status": "ok" }));
-    let mut ready = ask(&callout, "/readyz").await.is(200).json();
-    // The alerts are audited right after the start, which may take a moment.
-    while !ready["audited_seconds_ago"].is_u64() {
-        ready = ask(&callout, "/readyz").await.is(200).json();
-    }
-    assert_eq!((&ready["status"], &ready["warnings"]), (&json!("ready"), &json!([])), "{ready}");
+    let audited = async {
+        loop {
+            let ready = ask(&callout, "/readyz").await.is(200).json();
+            assert_eq!((&ready["status"], &ready["warnings"]), (&json!("ready"), &json!([])), "{ready}");
+            if ready["audited_seconds_ago"].is_u64() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, audited).await.expect("the alerts are audited right after the start");
 }
 
 #[tokio::test]
