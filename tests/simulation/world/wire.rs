@@ -86,6 +86,7 @@ impl Subject {
     pub(super) fn status(&self, leg: &Leg, word: &str, at: Timestamp, dice: &mut Dice) -> Value {
         let odd = Oddities::some(dice);
         let has_failed = matches!(word, "rejected" | "undeliverable");
+        let code = if odd.has(Oddity::NumbersAsNumbers) { json!(1320) } else { json!("1320") };
         let mut body = json!({ "message_uuid": self.message_id(leg), "status": word, "timestamp": time(at, &odd) });
         match self.backend() {
             Backend::Messages => {
@@ -94,8 +95,7 @@ impl Subject {
                     if odd.has(Oddity::UnknownChannel) { json!("telegram") } else { json!(leg.channel.name()) };
                 (body["to"], body["from"]) = (json!(leg.address.reveal()), json!(OURS));
                 if has_failed {
-                    let title = if odd.has(Oddity::NumbersAsNumbers) { json!(1320) } else { json!("1320") };
-                    body["error"] = json!({ "title": title, "detail": "Message already sent" });
+                    body["error"] = json!({ "title": code, "detail": "Message already sent" });
                 }
             }
             Backend::Dispatch => {
@@ -108,7 +108,6 @@ impl Subject {
                     _ => json!({ "dispatch": { "dispatch_uuid": id, "href": format!("v0.1/dispatch/{id}") } }),
                 };
                 if has_failed {
-                    let code = if odd.has(Oddity::NumbersAsNumbers) { json!(1320) } else { json!("1320") };
                     body["error"] = json!({ "code": code, "reason": "Message already sent" });
                 }
             }
@@ -121,14 +120,11 @@ impl Subject {
         let odd = Oddities::some(dice);
         let listed = messages.iter().map(|(leg, word)| {
             let id = self.message_id(leg);
-            let name = if dice.permille(500) {
-                json!({ "message_uuid": id })
-            } else {
-                json!({ "href": format!("v0.1/messages/{id}") })
-            };
             let mut message = json!({ "channel": type_name(leg.channel), "status": word });
-            for (field, value) in name.as_object().into_iter().flatten() {
-                message[field] = value.clone();
+            if dice.permille(500) {
+                message["message_uuid"] = json!(id);
+            } else {
+                message["href"] = json!(format!("v0.1/messages/{id}"));
             }
             message
         });
