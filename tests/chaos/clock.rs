@@ -6,7 +6,7 @@ use callout::clock::system_now;
 
 use crate::dice::Dice;
 use crate::history::{crashes, judge_by_the_oracle};
-use crate::home::{Home, alone, pause, quick_folder};
+use crate::home::{Home, beside_another, pause, quick_folder};
 use crate::judge::{Life, Pace, judge};
 use crate::kills::collect;
 use crate::load::Load;
@@ -21,7 +21,7 @@ const FAR: [i32; 8] = [3, -3, 60, -60, 3_600, -3_600, 86_400, -86_400];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stepped_wall_clock_fires_nothing_early_and_holds_nothing_back() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let seed = seed();
     let mut dice = Dice::new(seed);
     let folder = quick_folder();

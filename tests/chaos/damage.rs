@@ -13,7 +13,7 @@ use callout::id::AlertId;
 use callout::store::{Page, SqliteStore, Store};
 
 use crate::dice::Dice;
-use crate::home::{Home, alone, copy_database, free_port, pause, quick_folder, until};
+use crate::home::{Home, beside_another, copy_database, free_port, pause, quick_folder, until};
 use crate::load::Load;
 use crate::size::{Size, seed};
 
@@ -170,7 +170,7 @@ const RUINS: [(&str, Damage); 12] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_files_are_refused_or_told_of_and_never_believed() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let (killed, closed) = templates().await;
     for template in [&killed, &closed] {
         assert_eq!(template.after(|_| {}).await, Said::Right { n_unknown: 0 }, "nothing was done to it");
@@ -212,7 +212,7 @@ async fn damaged_files_are_refused_or_told_of_and_never_believed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_real_program_says_what_is_wrong_with_its_database_and_leaves() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let home = Home::new().await;
     let mut server = home.start(None).await.unwrap();
     let load = Load::begin(&home, 2, 20, seed());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::home::{Home, Server, USERS, alone, pause, until};
+use crate::home::{Home, Server, USERS, beside_another, pause, until};
 use crate::judge::{Life, Pace, judge};
 use crate::kills::{check_copy, collect};
 use crate::left_out::leave_out;
@@ -46,7 +46,7 @@ async fn is_silent(home: &Home, server: &mut Server) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_makes_callout_late_but_never_a_liar() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let home = Home::new().await;
     let load = Load::begin(&home, 4, 8, seed());
     let mut lives = Vec::new();
@@ -130,7 +130,7 @@ impl Drop for SmallDisk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_what_is_new_until_there_is_room_again() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let Some(disk) = SmallDisk::mount(8) else {
         return leave_out("a really full disk: no tmpfs can be mounted here (needs root)");
     };

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
 use crate::history::judge_by_the_oracle;
-use crate::home::{Home, alone, pause, until};
+use crate::home::{Home, beside_another, pause, until};
 use crate::judge::{Life, Pace, judge};
 use crate::kills::collect;
 use crate::left_out::leave_out;
@@ -102,7 +102,7 @@ fn kill(server: &Server) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_synchronous_standby_takes_over_and_nothing_is_lost() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     for round in 0..FAILOVERS.get() {
         let Some(pair) = Pair::new() else { return };
         let primary = pair.primary();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use callout::clock::system_now;
 
 use crate::history::{judge_by_the_oracle, stops};
-use crate::home::{API_KEY, Home, alone, pause};
+use crate::home::{API_KEY, Home, beside_another, pause};
 use crate::judge::{Life, Pace, judge};
 use crate::kills::collect;
 use crate::load::Load;
@@ -35,7 +35,7 @@ fn dawdler(port: u16) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restarted_again_and_again_it_sends_nothing_twice() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let home = Home::new().await;
     let load = Load::begin(&home, 4, 8, seed());
     let (mut lives, mut slowest) = (Vec::<Life>::new(), Duration::ZERO);

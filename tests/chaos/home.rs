@@ -12,7 +12,7 @@ use callout::clock::{Clock, SteadyClock, system_now};
 use callout::timestamp::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::{MutexGuard, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::shim::Shim;
 
@@ -29,10 +29,19 @@ pub(crate) async fn pause(time: Duration) {
     SteadyClock::system().sleep_until(system_now().plus(time)).await;
 }
 
-/// Only one story is played at a time, so that none is late because of another one.
-pub(crate) async fn alone() -> MutexGuard<'static, ()> {
-    static STAGE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    STAGE.lock().await
+/// How many stories are played at a time: most of what they do is waiting.
+const STORIES_AT_A_TIME: u32 = 2;
+
+static STAGE: Semaphore = Semaphore::const_new(STORIES_AT_A_TIME as usize);
+
+/// The story is played beside another one, which may make it a little late.
+pub(crate) async fn beside_another() -> SemaphorePermit<'static> {
+    STAGE.acquire().await.unwrap()
+}
+
+/// The story is played alone, because it measures how much is done in a time.
+pub(crate) async fn alone() -> SemaphorePermit<'static> {
+    STAGE.acquire_many(STORIES_AT_A_TIME).await.unwrap()
 }
 
 /// A folder for files that are written once and looked at once: in memory, where there is such a place.

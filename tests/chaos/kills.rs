@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::dice::Dice;
 use crate::history::{crashes, judge_by_the_oracle};
-use crate::home::{Home, PATIENCE, Server, alone, copy_database, pause};
+use crate::home::{Home, PATIENCE, Server, beside_another, copy_database, pause};
 use crate::judge::{Evidence, Life, Pace, judge};
 use crate::load::{Ledger, Load};
 use crate::postgres::Database;
@@ -172,7 +172,7 @@ pub(crate) async fn collect(home: &Home, ledger: Ledger, lives: Vec<Life>) -> Ev
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_again_and_again_it_loses_nothing_and_skips_nobody() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let home = Home::new().await;
     torture(&home, KILLS.get(), &POINTS[POINTS_OF_A_FILE], Pace::WithinASecond).await;
     check_copy(&home.database());
@@ -180,7 +180,7 @@ async fn killed_again_and_again_it_loses_nothing_and_skips_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_again_and_again_on_postgres_it_loses_nothing_either() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let Some(database) = Database::new().await else { return };
     let home = Home::with_store(Some(format!("{}?sslmode=disable", database.address()))).await;
     torture(&home, KILLS_ON_POSTGRES.get(), &POINTS[POINTS_ON_POSTGRES], Pace::WhenItCan).await;

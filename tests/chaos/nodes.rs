@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::dice::Dice;
 use crate::history::judge_by_the_oracle;
-use crate::home::{Home, Server, alone, free_port, pause, signal};
+use crate::home::{Home, Server, beside_another, free_port, pause, signal};
 use crate::judge::{Life, Pace, judge};
 use crate::kills::collect;
 use crate::left_out::leave_out;
@@ -275,7 +275,7 @@ impl Nodes<'_> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_lose_nothing_while_they_are_killed_frozen_and_cut_off() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let Some(database) = Database::new().await else { return };
     let Some(_networks) = Networks::lay() else {
         return leave_out("three nodes in networks of their own: this needs root, and `ip` of iproute2");

@@ -16,7 +16,7 @@ use callout::id::AlertId;
 use callout::store::{SqliteStore, Store};
 
 use crate::dice::Dice;
-use crate::home::{Home, alone, quick_folder, until};
+use crate::home::{Home, beside_another, quick_folder, until};
 use crate::load::{Load, Witness};
 use crate::shim::Shim;
 use crate::size::{Size, seed};
@@ -389,7 +389,7 @@ async fn record(home: &Home) -> Vec<Deed> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whenever_the_power_fails_all_that_was_answered_is_there() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let home = Home::new().await;
     let deeds = record(&home).await;
     let n_moves =

@@ -8,7 +8,7 @@ use std::time::Duration;
 use callout::clock::system_now;
 
 use crate::history::{crashes, judge_by_the_oracle};
-use crate::home::{Home, Server, alone, free_port, pause};
+use crate::home::{Home, Server, beside_another, free_port, pause};
 use crate::judge::{Life, Pace, judge};
 use crate::kills::{check_copy, collect};
 use crate::load::{Ledger, Load};
@@ -58,7 +58,7 @@ async fn judged(home: &Home, ledger: Ledger, lives: Vec<Life>, pace: Pace) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_one_is_killed_and_this_one_goes_on_with_its_file() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let Some(older) = older() else { return };
     let home = Home::new().await;
     let mut old = Home::start_command(home.command_of(&older, home.port)).await.unwrap();
@@ -85,7 +85,7 @@ async fn an_older_one_is_killed_and_this_one_goes_on_with_its_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_are_replaced_one_after_the_other() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let Some(older) = older() else { return };
     let Some(database) = Database::new().await else { return };
     let home = Home::with_store(Some(format!("{}?sslmode=disable", database.address()))).await;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::home::{Home, alone, pause, until};
+use crate::home::{Home, beside_another, pause, until};
 use crate::shim::{Shim, Switch};
 
 /// Longer than the store may be silent before callout counts as standing still (ten seconds).
@@ -51,7 +51,7 @@ async fn count_beats(listener: TcpListener, n_beats: Arc<AtomicUsize>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_store_stands_still_watchdog_and_heartbeat_hear_nothing() {
-    let _alone = alone().await;
+    let _beside = beside_another().await;
     let home = Home::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let file = home.file("callout.yaml");
