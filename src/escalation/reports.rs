@@ -136,7 +136,7 @@ impl Draft {
         let backend = self.alert.plan().backend();
         let Some(attempt) = self.alert.attempt_mut(number) else { return };
         match backend {
-            Backend::Messages => attempt.learn(report.id.as_ref()),
+            Backend::Messages => attempt.learn_reported(report.id.as_ref()),
             Backend::Dispatch => attempt.learn_message(report),
         }
         let moment = match report.status {

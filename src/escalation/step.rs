@@ -219,7 +219,7 @@ impl Draft {
         if !is_news && attempt.sent_at.is_some() {
             return Verdict::Stay(Ignored::AlreadyKnown);
         }
-        attempt.learn(id);
+        attempt.learn_newest(id);
         self.was_sent(number);
         if let Some(id) = id {
             self.revoke_late(number, id);
@@ -431,16 +431,25 @@ impl Attempt {
         }
     }
 
-    /// Remembers what Vonage calls the attempt.
-    pub(super) fn learn(&mut self, id: Option<&ProviderId>) {
-        match id {
-            Some(id) if !self.provider_ids.contains(id) => {
-                if self.provider_ids.len() >= PROVIDER_IDS_MAX {
-                    self.provider_ids.remove(0);
-                }
-                self.provider_ids.push(id.clone());
-            }
-            Some(_) | None => {}
+    /// Remembers what Vonage calls the message that an answer told of: the newest from now on.
+    fn learn_newest(&mut self, id: Option<&ProviderId>) {
+        let Some(id) = id.filter(|id| !self.provider_ids.contains(id)) else { return };
+        self.make_room_for_an_id();
+        self.provider_ids.push(id.clone());
+    }
+
+    /// Remembers what Vonage calls a message that a report told of. It may be one of an earlier try, and so does not
+    /// take the place of the newest.
+    pub(super) fn learn_reported(&mut self, id: Option<&ProviderId>) {
+        let Some(id) = id.filter(|id| !self.provider_ids.contains(id)) else { return };
+        self.make_room_for_an_id();
+        let before_newest = self.provider_ids.len().saturating_sub(1);
+        self.provider_ids.insert(before_newest, id.clone());
+    }
+
+    fn make_room_for_an_id(&mut self) {
+        if self.provider_ids.len() >= PROVIDER_IDS_MAX {
+            self.provider_ids.remove(0);
         }
     }
 }

@@ -98,6 +98,10 @@ fn of_many_messages_of_one_attempt_the_newest_ids_are_kept() {
     let ids = &alarm.alert.attempt(1).unwrap().provider_ids;
     assert_eq!(ids.len(), 16);
     assert_eq!(ids.last().unwrap().as_str(), "m-99");
+    alarm.told("submitted #1 m-100").told("delivered #1 m-101").told("read #1 m-102");
+    let ids = &alarm.alert.attempt(1).unwrap().provider_ids;
+    assert_eq!(ids.len(), 16);
+    assert_eq!(ids.last().unwrap().as_str(), "m-99", "what reports tell of older ones never pushes it out");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(crate) struct Seen<'a> {
 type Rule = fn(&Seen<'_>) -> bool;
 
 /// Every rule but those on the order, by name.
-const RULES: [(&str, Rule); 16] = [
+const RULES: [(&str, Rule); 17] = [
     ("a read acknowledges at once, whatever came before", a_read_wins),
     ("nothing but a person's answer acknowledges", only_people_acknowledge),
     ("people at the API and in replies are obeyed", people_are_obeyed),
@@ -42,6 +42,7 @@ const RULES: [(&str, Rule); 16] = [
     ("an early look at the clock changes nothing", early_looks_are_harmless),
     ("a look at the clock is never asked for in the past", wakes_lie_ahead),
     ("a weaker report never undoes a stronger one", moments_stay),
+    ("the newest message stays the newest until another send is answered", newest_message_stays),
     ("the timeline tells each thing once", told_once),
     ("a repetition is counted while the alert is open", repetitions_are_counted),
 ];
@@ -300,6 +301,15 @@ fn moments_stay(seen: &Seen<'_>) -> bool {
             && stays(before.read_at.as_ref(), after.read_at.as_ref())
             && stays(before.ending.as_ref(), after.ending.as_ref())
             && messages.into_iter().all(|(before, after)| before.id == after.id && before.status <= after.status)
+    })
+}
+
+fn newest_message_stays(seen: &Seen<'_>) -> bool {
+    let is_answer = matches!(seen.event, Event::Accepted { .. });
+    let pairs = seen.before.attempts.iter().zip(&seen.after().attempts);
+    pairs.into_iter().all(|(before, after)| {
+        let newest = before.provider_ids.last();
+        is_answer || newest.is_none() || newest == after.provider_ids.last()
     })
 }
 
