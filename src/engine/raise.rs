@@ -124,6 +124,7 @@ impl Engine {
             let now = self.0.clock.now();
             let number = self.0.store.next_number().await?;
             let new = new.clone();
+            let dedup_key = new.dedup_key.clone();
             let id = self.next_id(now);
             let raised = Raised {
                 id,
@@ -168,16 +169,29 @@ impl Engine {
                     let Some(_place) = self.0.repeats.begin(open) else {
                         return Err(Error::Store(store::Error::Busy));
                     };
-                    match self.apply(open, &Event::Repeated, request).await? {
-                        Applied::Moved(alert) => return Ok(Raising::Repeated(alert)),
-                        Applied::Replayed(replay) => return Ok(Raising::from(replay)),
-                        Applied::Stayed(_, Ignored::NotOpen) => {}
-                        Applied::Stayed(_, ignored) => return Err(Error::Impossible(ignored)),
+                    match self.apply(open, &Event::Repeated, request).await {
+                        Ok(Applied::Moved(alert)) => return Ok(Raising::Repeated(alert)),
+                        Ok(Applied::Replayed(replay)) => return Ok(Raising::from(replay)),
+                        Ok(Applied::Stayed(_, Ignored::NotOpen)) => {}
+                        Ok(Applied::Stayed(_, ignored)) => return Err(Error::Impossible(ignored)),
+                        Err(error @ Error::Store(store::Error::Corrupt { .. })) => {
+                            self.let_go_of_key(open, dedup_key.as_deref(), &error).await?;
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
             }
         }
         Err(Error::Contended)
+    }
+
+    /// An alert that cannot be understood calls nobody, so that it must not keep its problem from being raised.
+    async fn let_go_of_key(&self, open: AlertId, key: Option<&str>, error: &Error) -> Result<(), Error> {
+        self.could_not(open, error);
+        match key {
+            Some(key) => Ok(self.0.store.release_key(key, open).await?),
+            None => Ok(()),
+        }
     }
 
     /// An id that sorts behind every id this engine gave before, also within one millisecond, so that lists

@@ -192,6 +192,17 @@ impl Store for MemoryStore {
         Ok(numbers.filter_map(|number| shelves.by_number.get(number)).take(limit).copied().collect())
     }
 
+    async fn release_key(&self, key: &str, held_by: AlertId) -> Result<(), Error> {
+        let mut shelves = self.shelves();
+        if shelves.open_keys.get(key) == Some(&held_by) {
+            shelves.open_keys.remove(key);
+            if let Some(number) = shelves.alerts.get(&held_by).map(|stored| stored.alert.raised.number) {
+                shelves.no_longer_found_by(key, number);
+            }
+        }
+        Ok(())
+    }
+
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
         let mut shelves = self.shelves();
         shelves.last_parked += 1;
@@ -373,13 +384,18 @@ impl Shelves {
 
     fn keep_unresolved(&mut self, alert: &Alert) {
         let (Some(key), number) = (&alert.raised.dedup_key, alert.raised.number) else { return };
-        if alert.status != Status::Resolved {
+        if alert.status == Status::Resolved {
+            self.no_longer_found_by(key, number);
+        } else {
             self.unresolved.entry(key.clone()).or_default().insert(number);
-        } else if let Some(numbers) = self.unresolved.get_mut(key) {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.unresolved.remove(key);
-            }
+        }
+    }
+
+    fn no_longer_found_by(&mut self, key: &str, number: AlertNumber) {
+        let Some(numbers) = self.unresolved.get_mut(key) else { return };
+        numbers.remove(&number);
+        if numbers.is_empty() {
+            self.unresolved.remove(key);
         }
     }
 
@@ -408,13 +424,8 @@ impl Shelves {
         {
             self.open_keys.remove(key);
         }
-        if let Some(key) = alert.raised.dedup_key.as_deref()
-            && let Some(numbers) = self.unresolved.get_mut(key)
-        {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.unresolved.remove(key);
-            }
+        if let Some(key) = alert.raised.dedup_key.as_deref() {
+            self.no_longer_found_by(key, number);
         }
         for (message, _) in findable::new_messages(None, &alert) {
             if self.messages.get(message).is_some_and(|attempt| attempt.alert == id) {

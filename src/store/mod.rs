@@ -109,6 +109,11 @@ pub trait Store: Send + Sync + 'static {
     /// again would find, and those that are exhausted.
     async fn find_key(&self, key: &str, limit: usize) -> Result<Vec<AlertId>, Error>;
 
+    /// Takes the dedup key from the open alert that holds it, which is not found by it from then on: what that alert says
+    /// cannot be understood, and posting the same problem again must raise one that can. Of one that does not hold the
+    /// key, nothing changes.
+    async fn release_key(&self, key: &str, held_by: AlertId) -> Result<(), Error>;
+
     /// Keeps a webhook that no attempt is known for yet, under the id by which it may be found later.
     /// The oldest are forgotten beyond [`PARKED_MAX`].
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error>;

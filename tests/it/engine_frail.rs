@@ -315,6 +315,10 @@ impl Store for Frail {
         self.around(Call::Other, self.inner.parked_and_known(limit)).await
     }
 
+    async fn release_key(&self, key: &str, held_by: AlertId) -> Result<(), Error> {
+        self.around(Call::Other, self.inner.release_key(key, held_by)).await
+    }
+
     async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {
         self.around(Call::Unpark, self.inner.unpark(id)).await
     }

@@ -176,6 +176,22 @@ async fn an_alert_that_the_disk_damaged_does_not_keep_old_ones_from_being_forgot
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_problem_whose_open_alert_the_disk_damaged_is_raised_anew_and_once() {
+    let (store, stage) = frail().await;
+    let disk = |name| NewAlert { dedup_key: Some("disk".into()), ..new_alert(&a_minute_each(&[name])) };
+    let Raising::Created(damaged) = stage.engine.raise(disk("Tony"), None).await.unwrap() else { panic!("a new one") };
+    stage.pass(seconds(10)).await;
+    store.damage(damaged.id());
+    let Raising::Created(anew) = stage.engine.raise(disk("Tony"), None).await.unwrap() else {
+        panic!("what cannot be read calls nobody")
+    };
+    stage.pass(seconds(10)).await;
+    assert_eq!(stage.vonage.sent_for(anew.id()).len(), 1);
+    let again = stage.engine.raise(disk("Tony"), None).await.unwrap();
+    assert!(matches!(again, Raising::Repeated(alert) if alert.id() == anew.id()), "the new one holds the key now");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flood_of_repetitions_of_one_problem_keeps_no_read_waiting() {
     const N_REPETITIONS: usize = 300;
     let store = Frail::new();

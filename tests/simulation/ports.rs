@@ -434,6 +434,10 @@ impl Store for SimStore {
         call!(self, "parked_and_known", false, self.gate.world.kept.parked_and_known(limit))
     }
 
+    async fn release_key(&self, key: &str, held_by: AlertId) -> Result<(), Error> {
+        call!(self, "release_key", true, self.gate.world.kept.release_key(key, held_by))
+    }
+
     async fn unpark(&self, id: &ProviderId) -> Result<(), Error> {
         call!(self, "unpark", true, self.gate.world.kept.unpark(id))
     }

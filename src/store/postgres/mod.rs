@@ -324,6 +324,12 @@ impl Store for PostgresStore {
         Ok(rows.iter().map(|row| rows::alert_id(row, 0)).collect::<Result<_, _>>()?)
     }
 
+    async fn release_key(&self, key: &str, held_by: AlertId) -> Result<(), Error> {
+        self.may_write().await?;
+        self.database.change(statements::RELEASE_KEY, &[&key.as_bytes(), &uuid(held_by)]).await?;
+        Ok(())
+    }
+
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {
         let record = record::write_incoming(incoming).map_err(|error| Error::corrupt("a webhook", error))?;
         self.may_write().await?;

@@ -142,6 +142,8 @@ pub(super) const PARKED_AND_KNOWN: &str = "SELECT DISTINCT p.id FROM callout.par
 
 pub(super) const UNPARK: &str = "DELETE FROM callout.parked WHERE id = $1";
 
+pub(super) const RELEASE_KEY: &str = "UPDATE callout.states SET open_key = NULL WHERE open_key = $1 AND id = $2";
+
 pub(super) const TIDY_CLAIMS: &str = "DELETE FROM callout.claims WHERE key = ANY (ARRAY( \
      SELECT key FROM callout.claims WHERE at < $1 ORDER BY at LIMIT $2))";
 
@@ -264,7 +266,7 @@ DELETE FROM callout.deliveries WHERE place = ANY (ARRAY(
     SELECT place FROM oldest WHERE at < $1 OR rank <= (SELECT count(*) FROM callout.deliveries) - $2))";
 
 /// All of them.
-pub(super) const ALL: [&str; 50] = [
+pub(super) const ALL: [&str; 51] = [
     COMMIT,
     COMMITTED,
     GET,
@@ -286,6 +288,7 @@ pub(super) const ALL: [&str; 50] = [
     PARKED,
     PARKED_AND_KNOWN,
     UNPARK,
+    RELEASE_KEY,
     TIDY_CLAIMS,
     TIDY_PARKED,
     TIDY_COMMITS,

@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::callback::{self, NewDelivery, Subscriptions};
 use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Status};
-use crate::id::{AttemptNumber, ProviderId};
+use crate::id::{AlertId, AttemptNumber, ProviderId};
 use crate::store::findable::KeyChange;
 use crate::store::queue::Lane;
 use crate::store::{Claim, Error, Insert, StatusFilter, Stored, Update, findable, record};
@@ -262,6 +262,22 @@ impl UpdateAlert {
                 books.connection.prepare_cached(sql)?.execute(params![number, key])?;
             }
         }
+        Ok(())
+    }
+}
+
+/// Takes a dedup key from the alert that holds it.
+pub(super) struct ReleaseKey {
+    pub(super) key: Box<str>,
+    pub(super) held_by: AlertId,
+}
+
+impl Deed for ReleaseKey {
+    type Answer = ();
+
+    fn carry_out(&self, books: &mut Books<'_>) -> Result<(), Fault> {
+        let sql = "UPDATE states SET open_key = NULL WHERE open_key = ?1 AND id = ?2";
+        books.connection.prepare_cached(sql)?.execute(params![self.key, rows::id_bytes(self.held_by)])?;
         Ok(())
     }
 }

@@ -59,7 +59,7 @@ pub(in crate::store) use moving::{Part, Source};
 pub use opening::OpenError;
 
 use checkpoint::Checkpointer;
-use deeds::{InsertAlert, KeepSecret, Park, Probe, Tidy, Unpark, UpdateAlert, Version};
+use deeds::{InsertAlert, KeepSecret, Park, Probe, ReleaseKey, Tidy, Unpark, UpdateAlert, Version};
 use fault::Refusal;
 use forgetting::{Forget, ForgetPlans, WatchPlans};
 use opening::Opened;
@@ -277,6 +277,10 @@ impl Store for SqliteStore {
     async fn find_key(&self, key: &str, limit: usize) -> Result<Vec<AlertId>, Error> {
         let key = Box::<str>::from(key);
         self.readers.read(move |connection, _| rows::find_key(connection, &key, limit)).await
+    }
+
+    async fn release_key(&self, key: &str, held_by: AlertId) -> Result<(), Error> {
+        self.ask(ReleaseKey { key: key.into(), held_by }).await
     }
 
     async fn park(&self, id: &ProviderId, incoming: &Incoming, now: Timestamp) -> Result<(), Error> {

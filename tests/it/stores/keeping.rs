@@ -189,6 +189,20 @@ pub(super) async fn a_dedup_key_is_free_again_once_its_alert_is_exhausted_or_res
     keep(store, alert_with_key(3, "disk")).await;
 }
 
+pub(super) async fn a_dedup_key_can_be_taken_from_the_alert_that_holds_it(store: &Arc<dyn Store>) {
+    let first = keep(store, alert_with_key(1, "disk")).await;
+    let other = keep(store, alert_with_key(2, "network")).await;
+    store.release_key("disk", other.alert.id()).await.unwrap();
+    assert!(is_open(store, "disk", 10).await, "the other alert does not hold it");
+    store.release_key("disk", first.alert.id()).await.unwrap();
+    assert_eq!(store.find_key("disk", 10).await.unwrap(), []);
+    let second = keep(store, alert_with_key(3, "disk")).await;
+    assert_eq!(store.find_key("disk", 10).await.unwrap(), [second.alert.id()]);
+    store.release_key("disk", first.alert.id()).await.unwrap();
+    assert!(is_open(store, "disk", 11).await, "asked for late, it takes nothing from the newer one");
+    assert!(is_open(store, "network", 12).await);
+}
+
 pub(super) async fn an_exhausted_alert_that_is_acknowledged_late_has_its_key_back(store: &Arc<dyn Store>) {
     let first = keep(store, alert_with_key(1, "disk")).await;
     let first = replace(store, &first, after_everybody(&first.alert)).await;

@@ -83,6 +83,7 @@ macro_rules! keeps_every_promise {
             keeping::an_update_with_a_used_key_changes_nothing
             keeping::what_is_refused_leaves_nothing_behind
             keeping::a_dedup_key_is_free_again_once_its_alert_is_exhausted_or_resolved
+            keeping::a_dedup_key_can_be_taken_from_the_alert_that_holds_it
             keeping::an_exhausted_alert_that_is_acknowledged_late_has_its_key_back
             keeping::a_late_acknowledgement_takes_no_key_from_a_newer_alert
             finding::wake_ups_are_paged_in_the_order_of_ids
