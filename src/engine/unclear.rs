@@ -6,6 +6,10 @@
 //! is out which is not. So while a send is on its way that the report may belong to, the report is kept,
 //! and looked at again when that send has ended, or is made again because whoever made it was lost. Which
 //! reports these are stands in the store: the send may end on another node, or in another process.
+//!
+//! Where sends of several alerts to the address were lost, nobody will ever know which of them it is about. It
+//! counts for none then: taken for the wrong one, a read would silence an alert that nobody has seen. Each of
+//! them is sent again, under a name that is known.
 
 use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Attempt, Backend, Progress};
@@ -36,7 +40,7 @@ impl Suspect {
             let step = alert.step_of(attempt);
             step.is_some_and(|step| step.legs().any(|leg| leg.channel == channel && leg.address == *to))
         };
-        let is_lost = |attempt: &Attempt| attempt.unknown > 0 && reaches(attempt);
+        let is_lost = |attempt: &Attempt| attempt.unknown > 0 && has_nameless_try(attempt) && reaches(attempt);
         let lost = alert.attempts.iter().rposition(is_lost).and_then(|index| AttemptNumber::try_from(index + 1).ok());
         let is_sending = matches!(alert.progress(), Some(Progress::Sending { .. }));
         let is_being_sent = is_sending && alert.attempts.last().is_some_and(reaches);
@@ -46,6 +50,11 @@ impl Suspect {
     }
 }
 
+/// Whether Vonage's name is not known for each try. Each makes one workflow at most.
+fn has_nameless_try(attempt: &Attempt) -> bool {
+    u32::try_from(attempt.provider_ids.len()).is_ok_and(|n_names| n_names < attempt.tries)
+}
+
 /// The name under which the reports are kept that wait for a send to end; none of Vonage's is like it.
 fn waiting_for(sending: AttemptRef) -> Option<ProviderId> {
     format!("waiting-for:{sending}").parse().ok()
@@ -53,12 +62,12 @@ fn waiting_for(sending: AttemptRef) -> Option<ProviderId> {
 
 impl Engine {
     /// The attempt with a send of unknown outcome that a report to this address belongs to; none as long
-    /// as it may belong to a send that is on its way.
+    /// as it may belong to a send that is on its way, or to another alert's that was lost.
     pub(super) async fn attempt_of_unknown_outcome(&self, status: &MessageStatus) -> Result<Option<AttemptRef>, Error> {
         let (Some(channel), Some(to), Some(_)) = (status.channel, &status.to, &status.workflow) else {
             return Ok(None);
         };
-        let mut newest_lost = None;
+        let mut lost = Vec::new();
         let mut n_suspects = 0_usize;
         let mut being_sent = Vec::new();
         for id in self.0.store.find_address(channel, to, &NOT_RESOLVED, LOOKED_AT_MAX).await? {
@@ -67,14 +76,20 @@ impl Engine {
             let Some(suspect) = Suspect::of(&alert, channel, to) else { continue };
             n_suspects += 1;
             being_sent.extend(suspect.being_sent.map(|attempt| AttemptRef { alert: id, attempt }));
-            if let (None, Some(attempt)) = (newest_lost, suspect.lost) {
-                newest_lost = Some(AttemptRef { alert: id, attempt });
-            }
+            lost.extend(suspect.lost.map(|attempt| AttemptRef { alert: id, attempt }));
         }
+        let only_lost = if let [only] = lost.as_slice() { Some(*only) } else { None };
         // Of one that is being made again, it does not matter which try the report is about.
-        let is_same = |sending: &AttemptRef| newest_lost.as_ref() == Some(sending);
+        let is_same = |sending: &AttemptRef| only_lost.as_ref() == Some(sending);
         if being_sent.is_empty() || (n_suspects == 1 && being_sent.iter().all(is_same)) {
-            return Ok(newest_lost);
+            if lost.len() > 1 {
+                tracing::info!(
+                    channel = channel.name(),
+                    n_alerts = lost.len(),
+                    "a report is about one of several messages whose names were lost, and counts for none of them"
+                );
+            }
+            return Ok(only_lost);
         }
         for sending in being_sent {
             self.keep_until_sent(sending, status).await?;

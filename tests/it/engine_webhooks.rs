@@ -252,6 +252,41 @@ async fn a_report_on_a_lost_send_counts_though_the_process_ended_with_the_other_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_on_one_of_two_lost_sends_to_the_same_person_silences_neither() {
+    let stage = Stage::open().await;
+    stage.vonage.plays(|_, index| if index < 2 { long_lost() } else { Part::Accept });
+    let first = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    let second = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    assert_eq!(receive(&stage, &tonys(99, ReportStatus::Read)).await, Received::Parked, "on which, nobody can tell");
+    stage.pass(seconds(61)).await;
+    assert_eq!((stage.attempts(first).await, stage.attempts(second).await), (vec!["sent"], vec!["sent"]));
+    assert_eq!(stage.vonage.sent().len(), 4, "both were sent again");
+    for (alert, message_id) in [(first, "leg-2"), (second, "leg-3")] {
+        let workflow = stage.alert(alert).await.attempts[0].provider_ids[0].clone();
+        let said = said(ReportStatus::Read);
+        let read = MessageStatus { id: Some(id(message_id)), workflow: Some(workflow), ..said };
+        receive(&stage, &Incoming::Status(read)).await;
+        assert_eq!(stage.status(alert).await, "acknowledged", "that one is known by its name");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_on_a_second_lost_send_count_once_the_first_has_its_name() {
+    let stage = Stage::open().await;
+    stage.vonage.always(long_lost());
+    let first = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    let delivered = of_workflow(98, "leg-0", Channel::Messenger, TONY_MESSENGER, ReportStatus::Delivered);
+    assert_eq!(receive(&stage, &delivered).await, Received::Effective);
+    let second = stage.raise(&tutorial(Backend::Dispatch)).await;
+    stage.settle().await;
+    assert_eq!(receive(&stage, &tonys(99, ReportStatus::Read)).await, Received::Effective);
+    assert_eq!((stage.status(first).await, stage.status(second).await), ("escalating", "acknowledged"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_damaged_alert_hides_no_report_on_a_lost_send_to_the_same_person() {
     let store = Frail::new();
     let stage = Stage::with(Arc::<Frail>::clone(&store), Settings::default()).await;

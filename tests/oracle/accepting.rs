@@ -148,10 +148,12 @@ fn judge_key(key: &str, calls: &[&Call], broken: &mut Vec<Broken>) {
     }
 }
 
-/// When an alert was no longer escalating or acknowledged.
-fn closed_at(seen: &Seen<'_>) -> Moment {
+/// When an alert was no longer escalating or acknowledged, or nobody could work on it any more: posting its problem
+/// again must call somebody then.
+fn closed_at(view: &View<'_>, seen: &Seen<'_>) -> Moment {
     let closing = seen.shown.timeline.iter().filter(|entry| matches!(entry.event.as_str(), "exhausted" | "resolved"));
-    closing.map(|entry| entry.at).min().unwrap_or(Moment(i64::MAX))
+    let poisoned = view.history.poisoned.get(&seen.shown.id).copied();
+    closing.map(|entry| entry.at).chain(poisoned).min().unwrap_or(Moment(i64::MAX))
 }
 
 fn judge_dedup(view: &View<'_>, broken: &mut Vec<Broken>) {
@@ -165,7 +167,7 @@ fn judge_dedup(view: &View<'_>, broken: &mut Vec<Broken>) {
         alerts.sort_by_key(|seen| seen.shown.created_at);
         for pair in alerts.windows(2) {
             if let [earlier, later] = pair
-                && later.shown.created_at < closed_at(earlier)
+                && later.shown.created_at < closed_at(view, earlier)
             {
                 let says = format!("it was raised for {key:?} while {} was open for the same", earlier.shown.id);
                 broken.push(later.broken("P3", says));

@@ -27,7 +27,19 @@ impl World {
             let mut channels = Vec::new();
             let mut told = Vec::new();
             for index in 0..n_channels {
-                let channel = if index == 0 { Channel::Whatsapp } else { Channel::Sms };
+                let channel = match (backend, index) {
+                    (Backend::Messages, 0) => dice.one_of(&[
+                        Channel::Messenger,
+                        Channel::ViberService,
+                        Channel::Whatsapp,
+                        Channel::Rcs,
+                        Channel::Mms,
+                    ]),
+                    (Backend::Dispatch, 0) => {
+                        dice.one_of(&[Channel::Messenger, Channel::ViberService, Channel::Whatsapp])
+                    }
+                    (_, _) => Channel::Sms,
+                };
                 // Some people are called on for many things, so that a reply of theirs may mean any of them. On Dispatch
                 // a report whose workflow is unknown is known by its address alone.
                 let id_num = if backend == Backend::Messages && dice.permille(300) {

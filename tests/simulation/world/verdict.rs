@@ -109,6 +109,7 @@ pub(crate) const MARKS: &[&str] = &[
     "a clock was stepped under nobody",
     "a commit had an unknown outcome",
     "a commit was lost",
+    "a damaged alert gave its problem up",
     "a final report told of a read",
     "a forgery was refused",
     "a lost send was made again",
