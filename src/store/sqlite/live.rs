@@ -19,11 +19,12 @@ use crate::store::Stored;
 /// How many parts the alerts are divided into, so that callers seldom meet at one lock, and what was read from the disk
 /// can nearly always be kept: nothing of its part may have been published meanwhile.
 const N_SHARDS: usize = 256;
-/// The most alerts kept here, of about 1 KiB each: a storm of tens of thousands finds all of its alerts at hand, and
-/// a million that wait do not fill the memory.
+/// The most alerts kept here, most of them of 1 to 2 KiB: a storm of tens of thousands finds all of its alerts at hand,
+/// and a million that wait do not fill the memory.
 pub(super) const LIVE_MAX: usize = 128 * 1_024;
-/// The most bytes of texts and details that they have; a few can be as large as a request may be.
-pub(super) const LIVE_BYTES_MAX: usize = 128 << 20;
+/// The most bytes that they take. Details can be as large as a request may be, and after days of rounds an alert has
+/// hundreds of attempts.
+pub(super) const LIVE_BYTES_MAX: usize = 256 << 20;
 /// How much one generation of a part has.
 const GENERATION_MAX: usize = LIVE_MAX / N_SHARDS / 2;
 const GENERATION_BYTES_MAX: usize = LIVE_BYTES_MAX / N_SHARDS / 2;
@@ -130,10 +131,11 @@ impl Generation {
     }
 }
 
-/// What an alert has of its own beside what every alert has.
+/// About how much memory an alert takes, without the plan that it shares with others.
 fn n_bytes(stored: &Stored) -> usize {
-    let raised = &stored.alert.raised;
-    raised.message.len() + raised.details.len()
+    let alert = &stored.alert;
+    let texts = alert.raised.message.len() + alert.raised.details.len();
+    texts + size_of_val(&*alert.attempts) + size_of_val(&*alert.timeline)
 }
 
 #[cfg(test)]
@@ -145,6 +147,8 @@ mod tests {
     use crate::escalation::{Backend, Condition, Event, Leg, Plan, Raised, Recipient, Severity, Verdict, raise, step};
     use crate::id::AlertNumber;
     use crate::timestamp::Timestamp;
+
+    const N_ROUNDS: u32 = 100;
 
     impl Live {
         /// Whether an alert is at hand, without using it.
@@ -174,7 +178,7 @@ mod tests {
             link: None,
             details: details.into(),
             at: Timestamp::EPOCH,
-            plan: Arc::new(Plan::new(Backend::Messages, &[tony], 0).unwrap()),
+            plan: Arc::new(Plan::new(Backend::Messages, &[tony], N_ROUNDS).unwrap()),
         };
         Stored { alert: Arc::new(raise(Arc::new(raised))), version: 1 }
     }
@@ -220,7 +224,7 @@ mod tests {
     #[test]
     fn large_alerts_make_room_before_many_small_ones_do() {
         let live = Live::new();
-        let details = "x".repeat(GENERATION_BYTES_MAX / 4 - 100);
+        let details = "x".repeat(GENERATION_BYTES_MAX / 4 - 1_000);
         for number in 1..=10 {
             live.publish(&alert_with(number, &details));
             live.publish(&after(&alert_with(number, &details), &Event::Repeated));
@@ -228,5 +232,21 @@ mod tests {
         let n_at_hand = (1..=10).filter(|number| live.is_kept(alert(*number).alert.id())).count();
         assert!((4..=8).contains(&n_at_hand), "{n_at_hand} are at hand");
         assert!(live.get(alert(10).alert.id()).is_ok(), "the newest is at hand");
+    }
+
+    #[test]
+    fn alerts_with_a_long_history_make_room_before_many_with_a_short_one_do() {
+        let live = Live::new();
+        let numbers = 1..=u64::try_from(2 * GENERATION_MAX).unwrap();
+        for number in numbers.clone() {
+            let mut stored = alert(number);
+            for _ in 0..N_ROUNDS {
+                stored = after(&stored, &Event::NextUser { by: "Anna".into(), attempt: None });
+            }
+            assert!(n_bytes(&stored) > 20_000, "{} bytes", n_bytes(&stored));
+            live.publish(&stored);
+        }
+        let n_at_hand = numbers.filter(|number| live.is_kept(alert(*number).alert.id())).count();
+        assert!(n_at_hand * 20_000 < 2 * GENERATION_BYTES_MAX, "{n_at_hand} are at hand");
     }
 }
