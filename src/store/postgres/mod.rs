@@ -21,6 +21,7 @@ mod plans;
 mod rows;
 mod statements;
 mod time;
+mod together;
 mod writer;
 
 use std::fmt;
@@ -58,6 +59,7 @@ use changes::Change;
 use fault::{Fault, Refusal};
 use plans::Plans;
 use rows::{Nonsense, signed, status_word, unsigned, uuid};
+use together::Together;
 use writer::{Fate, Writer};
 
 /// How many alert numbers a node takes at a time: the increment of the sequence.
@@ -75,6 +77,9 @@ pub struct PostgresStore {
     plans: Plans,
     subscriptions: ArcSwap<Subscriptions>,
     writer: Writer,
+    alerts: Arc<Together<Uuid>>,
+    messages: Arc<Together<String>>,
+    parked: Arc<Together<String>>,
     clock: Arc<SharedClock>,
     numbers: Mutex<Range<u64>>,
     parked_max: usize,
@@ -126,6 +131,9 @@ impl PostgresStore {
         let measuring = time::begin(Arc::clone(&database), Arc::clone(&clock), node);
         let measuring = measuring.await.map_err(|fault| opening::unreadable(&address.place, fault.into()))?;
         tracker.spawn(writing);
+        let alerts = Together::new(&database, statements::GET, 1, &tracker);
+        let messages = Together::new(&database, statements::FIND_MESSAGE, 2, &tracker);
+        let parked = Together::new(&database, statements::PARKED, 1, &tracker);
         let stopped = stop.clone();
         tracker.spawn(async move {
             let _ended = stopped.run_until_cancelled_owned(measuring).await;
@@ -137,6 +145,9 @@ impl PostgresStore {
             plans: Plans::default(),
             subscriptions: ArcSwap::default(),
             writer,
+            alerts,
+            messages,
+            parked,
             clock,
             numbers: Mutex::new(0..0),
             parked_max,
@@ -254,8 +265,8 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, id: AlertId) -> Result<Option<Stored>, Error> {
-        match self.database.row(statements::GET, &[&uuid(id)]).await? {
-            Some(row) => Ok(Some(rows::decode(&self.database, &self.plans, &row).await?)),
+        match self.alerts.ask(uuid(id)).await?.first() {
+            Some(row) => Ok(Some(rows::decode(&self.database, &self.plans, row).await?)),
             None => Ok(None),
         }
     }
@@ -290,10 +301,11 @@ impl Store for PostgresStore {
     }
 
     async fn find_message(&self, id: &ProviderId) -> Result<Option<AttemptRef>, Error> {
-        let Some(row) = self.database.row(statements::FIND_MESSAGE, &[&id.as_str()]).await? else { return Ok(None) };
-        let attempt = rows::value::<i64>(&row, 1)?.try_into();
+        let rows = self.messages.ask(id.to_string()).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let attempt = rows::value::<i64>(row, 1)?.try_into();
         let attempt = attempt.map_err(|_range| Fault::corrupt("a message", Nonsense::OutOfRange))?;
-        Ok(Some(AttemptRef { alert: rows::alert_id(&row, 0)?, attempt }))
+        Ok(Some(AttemptRef { alert: rows::alert_id(row, 0)?, attempt }))
     }
 
     async fn find_number(&self, number: AlertNumber) -> Result<Option<AlertId>, Error> {
@@ -342,7 +354,7 @@ impl Store for PostgresStore {
     }
 
     async fn parked(&self, id: &ProviderId) -> Result<Vec<Incoming>, Error> {
-        let rows = self.database.rows(statements::PARKED, &[&id.as_str()]).await?;
+        let rows = self.parked.ask(id.to_string()).await?;
         let records = rows.iter().map(|row| rows::value(row, 0)).collect::<Result<Vec<&str>, _>>()?;
         Ok(records.into_iter().filter_map(record::legible_incoming).collect())
     }

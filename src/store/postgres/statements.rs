@@ -89,7 +89,7 @@ RETURNING won";
 pub(super) const COMMITTED: &str = "SELECT won FROM callout.commits WHERE tag = $1";
 
 pub(super) const GET: &str = "SELECT a.number, a.id, a.plan, a.record, s.version, s.record \
-     FROM callout.alerts a LEFT JOIN callout.states s ON s.id = a.id WHERE a.id = $1";
+     FROM callout.alerts a LEFT JOIN callout.states s ON s.id = a.id WHERE a.id = ANY ($1)";
 
 pub(super) const PLAN: &str = "SELECT record FROM callout.plans WHERE hash = $1";
 
@@ -109,8 +109,8 @@ pub(super) const UNARMED: &str =
 
 pub(super) const FAILING: &str = "SELECT id FROM callout.states WHERE failing AND id < $1 ORDER BY id DESC LIMIT $2";
 
-pub(super) const FIND_MESSAGE: &str = "SELECT a.id, m.attempt FROM callout.messages m \
-     JOIN callout.alerts a ON a.number = m.number WHERE m.id = $1";
+pub(super) const FIND_MESSAGE: &str = "SELECT a.id, m.attempt, m.id FROM callout.messages m \
+     JOIN callout.alerts a ON a.number = m.number WHERE m.id = ANY ($1)";
 
 pub(super) const FIND_NUMBER: &str = "SELECT id FROM callout.alerts WHERE number = $1";
 
@@ -135,7 +135,7 @@ pub(super) const PARK: &str = "INSERT INTO callout.parked (id, at, record) VALUE
 pub(super) const MAKE_ROOM: &str = "DELETE FROM callout.parked WHERE place <= \
      (SELECT place FROM callout.parked ORDER BY place DESC OFFSET $1 LIMIT 1)";
 
-pub(super) const PARKED: &str = "SELECT record FROM callout.parked WHERE id = $1 ORDER BY place";
+pub(super) const PARKED: &str = "SELECT record, id FROM callout.parked WHERE id = ANY ($1) ORDER BY place";
 
 pub(super) const PARKED_AND_KNOWN: &str = "SELECT DISTINCT p.id FROM callout.parked p \
      WHERE EXISTS (SELECT 1 FROM callout.messages m WHERE m.id = p.id) LIMIT $1";

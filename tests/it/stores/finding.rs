@@ -7,8 +7,9 @@ use callout::escalation::{Alert, Backend, Event, Progress, Raised, Report, Repor
 use callout::id::{AlertNumber, AttemptRef};
 use callout::incoming::{Foreign, Incoming};
 use callout::store::{Page, StatusFilter, Store};
+use tokio::task::JoinSet;
 
-use super::{PARKED_MAX, keep, read, replace, webhook};
+use super::{N_RACING, PARKED_MAX, keep, read, replace, webhook};
 use crate::alerts::{
     address, after, after_acknowledging, after_everybody, after_failing, after_resolving, after_sending, alert,
     alert_with_key, at, begin, plan, provider_id, raised,
@@ -231,6 +232,42 @@ pub(super) async fn an_alert_is_found_by_its_number(store: &Arc<dyn Store>) {
     }
     assert_eq!(store.newest_number().await.unwrap(), AlertNumber(7));
     assert_eq!(store.find_number(AlertNumber(4)).await.unwrap(), None);
+}
+
+pub(super) async fn many_who_ask_at_once_each_find_their_own(store: &Arc<dyn Store>) {
+    let mut alerts = Vec::new();
+    for n in 0..N_RACING {
+        let kept = keep(store, alert(n + 1)).await;
+        let message = format!("m-{n}");
+        alerts.push(replace(store, &kept, after_sending(&kept.alert, &message)).await.alert);
+        for _ in 0..n_parked(n) {
+            store.park(&provider_id(&message), &webhook(7), at(n)).await.unwrap();
+        }
+    }
+    let mut askers = JoinSet::new();
+    for (n, alert) in (0..N_RACING).zip(alerts) {
+        let store = Arc::clone(store);
+        askers.spawn(async move {
+            let message = provider_id(&format!("m-{n}"));
+            let nobodys = provider_id(&format!("nobodys-{n}"));
+            let (found, reference, parked, nothing) = tokio::join!(
+                store.get(alert.id()),
+                store.find_message(&message),
+                store.parked(&message),
+                store.find_message(&nobodys)
+            );
+            assert_eq!(found.unwrap().unwrap().alert, alert);
+            assert_eq!(reference.unwrap().unwrap().alert, alert.id());
+            assert_eq!(parked.unwrap(), vec![webhook(7); n_parked(n)]);
+            assert_eq!(nothing.unwrap(), None);
+        });
+    }
+    askers.join_all().await;
+}
+
+/// Of few a webhook is parked, of one two.
+fn n_parked(n: u64) -> usize {
+    usize::from(n.is_multiple_of(100)) + usize::from(n == 0)
 }
 
 pub(super) async fn parked_webhooks_come_back_in_order(store: &Arc<dyn Store>) {

@@ -99,6 +99,7 @@ macro_rules! keeps_every_promise {
             finding::alerts_are_found_by_the_addresses_they_messaged
             finding::an_alert_is_found_by_its_number
             finding::a_key_leads_to_all_of_its_alerts_that_are_not_resolved
+            finding::many_who_ask_at_once_each_find_their_own
             finding::parked_webhooks_come_back_in_order
             finding::the_oldest_parked_webhooks_make_room
             keeping::what_has_served_its_time_is_forgotten
