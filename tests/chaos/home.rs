@@ -12,7 +12,7 @@ use callout::clock::{Clock, SteadyClock, system_now};
 use callout::timestamp::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, oneshot};
 
 use crate::shim::Shim;
 
@@ -32,16 +32,16 @@ pub(crate) async fn pause(time: Duration) {
 /// How many stories are played at a time: most of what they do is waiting.
 const STORIES_AT_A_TIME: u32 = 2;
 
-static STAGE: Semaphore = Semaphore::const_new(STORIES_AT_A_TIME as usize);
+static STAGE: RwLock<()> = RwLock::const_with_max_readers((), STORIES_AT_A_TIME);
 
 /// The story is played beside another one, which may make it a little late.
-pub(crate) async fn beside_another() -> SemaphorePermit<'static> {
-    STAGE.acquire().await.unwrap()
+pub(crate) async fn beside_another() -> RwLockReadGuard<'static, ()> {
+    STAGE.read().await
 }
 
 /// The story is played alone, because it measures how much is done in a time.
-pub(crate) async fn alone() -> SemaphorePermit<'static> {
-    STAGE.acquire_many(STORIES_AT_A_TIME).await.unwrap()
+pub(crate) async fn alone() -> RwLockWriteGuard<'static, ()> {
+    STAGE.write().await
 }
 
 /// A folder for files that are written once and looked at once: in memory, where there is such a place.
