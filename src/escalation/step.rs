@@ -215,7 +215,7 @@ impl Draft {
             return Verdict::Stay(Ignored::NoSuchAttempt);
         }
         let Some(attempt) = self.alert.attempt_mut(number) else { return Verdict::Stay(Ignored::NoSuchAttempt) };
-        let is_news = id.is_some_and(|id| !attempt.provider_ids.contains(id));
+        let is_news = id.is_some_and(|id| attempt.provider_ids.last() != Some(id));
         if !is_news && attempt.sent_at.is_some() {
             return Verdict::Stay(Ignored::AlreadyKnown);
         }
@@ -433,7 +433,9 @@ impl Attempt {
 
     /// Remembers what Vonage calls the message that an answer told of: the newest from now on.
     fn learn_newest(&mut self, id: Option<&ProviderId>) {
-        let Some(id) = id.filter(|id| !self.provider_ids.contains(id)) else { return };
+        let Some(id) = id else { return };
+        // A report may have told of it before the answer did.
+        self.provider_ids.retain(|known| known != id);
         self.make_room_for_an_id();
         self.provider_ids.push(id.clone());
     }

@@ -42,7 +42,7 @@ const RULES: [(&str, Rule); 17] = [
     ("an early look at the clock changes nothing", early_looks_are_harmless),
     ("a look at the clock is never asked for in the past", wakes_lie_ahead),
     ("a weaker report never undoes a stronger one", moments_stay),
-    ("the newest message stays the newest until another send is answered", newest_message_stays),
+    ("the message of the last answer is the newest", last_answer_names_newest),
     ("the timeline tells each thing once", told_once),
     ("a repetition is counted while the alert is open", repetitions_are_counted),
 ];
@@ -304,12 +304,15 @@ fn moments_stay(seen: &Seen<'_>) -> bool {
     })
 }
 
-fn newest_message_stays(seen: &Seen<'_>) -> bool {
-    let is_answer = matches!(seen.event, Event::Accepted { .. });
+fn last_answer_names_newest(seen: &Seen<'_>) -> bool {
+    if let Event::Accepted { attempt, id: Some(id) } = seen.event {
+        let answered = seen.after().attempt(*attempt).filter(|answered| answered.tries > 0);
+        return answered.is_none_or(|answered| answered.provider_ids.last() == Some(id));
+    }
     let pairs = seen.before.attempts.iter().zip(&seen.after().attempts);
     pairs.into_iter().all(|(before, after)| {
         let newest = before.provider_ids.last();
-        is_answer || newest.is_none() || newest == after.provider_ids.last()
+        newest.is_none() || newest == after.provider_ids.last()
     })
 }
 
