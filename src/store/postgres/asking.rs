@@ -25,7 +25,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(1);
 const ANSWER_MAX: Duration = Duration::from_secs(6);
 
 /// How long trying again may go on: who waits for an answer must be told "not now" before it gives up itself.
-const TRY_FOR_MAX: Duration = Duration::from_secs(8);
+pub(super) const TRY_FOR_MAX: Duration = Duration::from_secs(8);
 
 /// The values of a statement.
 pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];

@@ -3,7 +3,8 @@
 //! Each question costs the server and the node a round trip of their own, which is more than most answers cost. So at
 //! most [`ASKED_AT_ONCE_MAX`] statements of a kind are under way at a time; whoever comes meanwhile joins the line, and
 //! the next statement asks for all who wait by then. Whoever comes alone waits for nobody. A statement begins after
-//! everybody whom it asks for has come, so that an answer is never older than the question.
+//! everybody whom it asks for has come, so that an answer is never older than the question. One question that the
+//! server fails at takes nobody along: its statement is halved until it stands alone.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,14 +17,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::store::Error;
 
-use super::asking::Database;
-use super::fault::{Fault, Refusal};
+use super::asking::{Database, TRY_FOR_MAX};
+use super::fault::{Fault, Reach, Refusal};
 
 /// How many statements of one kind are under way at a time: a second one, so that one that gets no answer does not hold
 /// up everybody.
 const ASKED_AT_ONCE_MAX: usize = 2;
 /// The most questions that one statement asks: a quick one does not wait long for slow ones.
 const TOGETHER_MAX: usize = 128;
+/// The most questions of one kind that wait. Whoever comes then is told to come again.
+const WAITING_MAX: usize = 4_096;
 
 /// What a question asks for.
 pub(super) trait Key: ToSql + FromSqlOwned + Clone + Eq + Hash + Send + Sync + 'static {}
@@ -67,48 +70,50 @@ impl<K: Key> Together<K> {
     /// The rows of a key.
     pub(super) async fn ask(self: &Arc<Self>, key: K) -> Result<Rows, Error> {
         let (asker, answer) = oneshot::channel();
-        if self.join(key, asker) {
+        if self.join(key, asker)? {
             // On a task of its own: whoever came first may go away before the others have their answers.
-            let together = Arc::clone(self);
-            self.tracker.spawn(async move { together.ask_for_all().await });
+            let voice = Voice { together: Arc::clone(self), is_done: false };
+            self.tracker.spawn(voice.ask_for_all());
         }
-        match answer.await {
-            Ok(answer) => answer,
-            // Only the end of the runtime can bring this about.
-            Err(_dropped) => Err(Refusal::Closed.into()),
+        match tokio::time::timeout(TRY_FOR_MAX, answer).await {
+            Ok(Ok(answer)) => answer,
+            // The runtime is ending, or whoever asked for all panicked.
+            Ok(Err(_dropped)) => Err(Refusal::Closed.into()),
+            Err(_late) => Err(Refusal::Silent.into()),
         }
     }
 
     /// Joins the line. Whether one more statement has to be put for it.
-    fn join(&self, key: K, asker: Asker) -> bool {
+    fn join(&self, key: K, asker: Asker) -> Result<bool, Error> {
         let mut line = self.line();
+        if line.waiting.len() >= WAITING_MAX {
+            return Err(Error::Busy);
+        }
         line.waiting.push((key, asker));
         let is_needed = line.n_asked < ASKED_AT_ONCE_MAX;
         line.n_asked += usize::from(is_needed);
-        is_needed
+        Ok(is_needed)
     }
 
-    async fn ask_for_all(&self) {
-        while let Some(askers) = self.next() {
-            let keys: Vec<K> = askers.iter().map(|(key, _)| key.clone()).collect();
-            let answer = self.rows_of(&keys).await.map_err(Error::from);
-            for (key, asker) in askers {
-                let rows = answer.as_ref().map(|rows| rows.get(&key).cloned().unwrap_or_default());
+    /// Puts the statement for these, and in halves where the server fails at it.
+    async fn answer(&self, askers: Vec<(K, Asker)>) {
+        let mut parts = vec![askers];
+        while let Some(mut part) = parts.pop() {
+            let keys: Vec<K> = part.iter().map(|(key, _)| key.clone()).collect();
+            let rows = match self.rows_of(&keys).await {
+                Err(fault) if fault.reach() == Reach::Command && part.len() > 1 => {
+                    let second_half = part.split_off(part.len() / 2);
+                    parts.extend([second_half, part]);
+                    continue;
+                }
+                answer => answer.map_err(Error::from),
+            };
+            for (key, asker) in part {
+                let rows = rows.as_ref().map(|rows| rows.get(&key).cloned().unwrap_or_default());
                 // Nobody may be waiting any more.
                 drop(asker.send(rows.map_err(Clone::clone)));
             }
         }
-    }
-
-    /// Those who wait, as many as are asked for together.
-    fn next(&self) -> Option<Vec<(K, Asker)>> {
-        let mut line = self.line();
-        if line.waiting.is_empty() {
-            line.n_asked -= 1;
-            return None;
-        }
-        let n_together = line.waiting.len().min(TOGETHER_MAX);
-        Some(line.waiting.drain(..n_together).collect())
     }
 
     async fn rows_of(&self, keys: &Vec<K>) -> Result<HashMap<K, Rows>, Fault> {
@@ -122,5 +127,46 @@ impl<K: Key> Together<K> {
     /// A critical section holds only list operations, and is never held over an await.
     fn line(&self) -> MutexGuard<'_, Line<K>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks for all who wait, until nobody does.
+struct Voice<K: Key> {
+    together: Arc<Together<K>>,
+    is_done: bool,
+}
+
+impl<K: Key> Voice<K> {
+    async fn ask_for_all(mut self) {
+        while let Some(askers) = self.next() {
+            self.together.answer(askers).await;
+        }
+    }
+
+    /// Those who wait, as many as are asked for together. Whoever gave up is left out.
+    fn next(&mut self) -> Option<Vec<(K, Asker)>> {
+        let mut line = self.together.line();
+        line.waiting.retain(|(_, asker)| !asker.is_closed());
+        if line.waiting.is_empty() {
+            line.n_asked -= 1;
+            self.is_done = true;
+            return None;
+        }
+        let n_together = line.waiting.len().min(TOGETHER_MAX);
+        Some(line.waiting.drain(..n_together).collect())
+    }
+}
+
+impl<K: Key> Drop for Voice<K> {
+    /// Where this one ended before its work, and no other asks, nobody would answer those who wait.
+    fn drop(&mut self) {
+        if self.is_done {
+            return;
+        }
+        let mut line = self.together.line();
+        line.n_asked -= 1;
+        if line.n_asked == 0 {
+            line.waiting.clear();
+        }
     }
 }

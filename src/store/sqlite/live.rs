@@ -131,7 +131,7 @@ impl Generation {
     }
 }
 
-/// About how much memory an alert takes, without the plan that it shares with others.
+/// What an alert takes that can be much: its texts, attempts and timeline.
 fn n_bytes(stored: &Stored) -> usize {
     let alert = &stored.alert;
     let texts = alert.raised.message.len() + alert.raised.details.len();

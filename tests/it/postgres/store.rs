@@ -61,6 +61,34 @@ async fn the_server_understands_every_statement() {
     node.close().await;
 }
 
+/// The questions of many callers are one statement, which fails as a whole where one row of it cannot be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_the_server_cannot_read_hides_no_other() {
+    const N_ALERTS: u64 = 200;
+    let Some(database) = Database::new().await else { return };
+    let node = open(&database).await;
+    for number in 1..=N_ALERTS {
+        node.insert(alert(number), None).await.unwrap();
+    }
+    let seventh_is_unreadable = "ALTER TABLE callout.alerts RENAME TO alerts_kept; \
+        CREATE VIEW callout.alerts AS SELECT number, id, policy, plan, \
+        CASE WHEN number = 7 THEN (1 / (number - 7))::text ELSE record END AS record FROM callout.alerts_kept";
+    database.connect().await.batch_execute(seventh_is_unreadable).await.unwrap();
+    let found = futures_util::future::join_all((1..=N_ALERTS).map(|number| {
+        let node = Arc::clone(&node);
+        tokio::spawn(async move { node.get(alert(number).id()).await })
+    }));
+    for (number, found) in (1..=N_ALERTS).zip(found.await) {
+        match found.unwrap() {
+            Ok(Some(stored)) => assert_eq!(stored.alert, alert(number)),
+            Err(error) => assert!(number == 7, "alert {number}: {error:?}"),
+            Ok(None) => panic!("alert {number} is gone"),
+        }
+    }
+    assert!(node.get(alert(7).id()).await.is_err(), "or nothing was shown");
+    node.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_was_lost_is_neither_stale_nor_done_twice() {
     let Some(database) = Database::new().await else { return };
