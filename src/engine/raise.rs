@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::chain::Chain;
 use crate::escalation::{self, Alert, Event, Ignored, Plan, Raised, Severity};
 use crate::id::AlertId;
 use crate::store::{self, Insert, Outcome, Replay};
@@ -175,7 +176,7 @@ impl Engine {
                         Ok(Applied::Stayed(_, Ignored::NotOpen)) => {}
                         Ok(Applied::Stayed(_, ignored)) => return Err(Error::Impossible(ignored)),
                         Err(error @ Error::Store(store::Error::Corrupt { .. })) => {
-                            self.let_go_of_key(open, dedup_key.as_deref(), &error).await?;
+                            self.let_go_of_key(open, dedup_key.as_deref(), error).await?;
                         }
                         Err(error) => return Err(error),
                     }
@@ -185,13 +186,16 @@ impl Engine {
         Err(Error::Contended)
     }
 
-    /// An alert that cannot be understood calls nobody, so that it must not keep its problem from being raised.
-    async fn let_go_of_key(&self, open: AlertId, key: Option<&str>, error: &Error) -> Result<(), Error> {
-        self.could_not(open, error);
-        match key {
-            Some(key) => Ok(self.0.store.release_key(key, open).await?),
-            None => Ok(()),
-        }
+    /// An alert that cannot be understood calls nobody, so that it must not keep its problem from being raised. The error
+    /// may have been about something else that was looked at with it; then it keeps its key.
+    async fn let_go_of_key(&self, open: AlertId, key: Option<&str>, error: Error) -> Result<(), Error> {
+        let is_understood = !matches!(self.alert(open).await, Err(Error::Store(store::Error::Corrupt { .. })));
+        let Some(key) = key.filter(|_| !is_understood) else { return Err(error) };
+        self.0.store.release_key(key, open).await?;
+        self.0.metrics.failure();
+        tracing::error!(alert.id = %open, error = %Chain(&error),
+            "the open alert of a problem that is posted again cannot be understood; its dedup key was taken from it, and the problem is raised anew");
+        Ok(())
     }
 
     /// An id that sorts behind every id this engine gave before, also within one millisecond, so that lists

@@ -9,7 +9,7 @@
 //!
 //! Where sends of several alerts to the address were lost, nobody will ever know which of them it is about. It
 //! counts for none then: taken for the wrong one, a read would silence an alert that nobody has seen. Each of
-//! them is sent again, under a name that is known.
+//! them that still calls somebody is sent again, under a name that is known.
 
 use crate::contact::{Address, Channel};
 use crate::escalation::{Alert, Attempt, Backend, Progress};
@@ -21,7 +21,8 @@ use super::{Engine, Error};
 
 /// A report still counts for alerts of these statuses.
 const NOT_RESOLVED: [StatusFilter; 3] = [StatusFilter::Escalating, StatusFilter::Exhausted, StatusFilter::Acknowledged];
-/// How many alerts that messaged an address are looked at for the one that a report belongs to.
+/// How many alerts that messaged an address are looked at for the one that a report belongs to. Where there are
+/// more, another one may be meant, and the report counts for none.
 const LOOKED_AT_MAX: usize = 100;
 /// How many reports wait for one send to end. More can only be somebody else's.
 const UNCLEAR_MAX: usize = 100;
@@ -70,7 +71,10 @@ impl Engine {
         let mut lost = Vec::new();
         let mut n_suspects = 0_usize;
         let mut being_sent = Vec::new();
-        for id in self.0.store.find_address(channel, to, &NOT_RESOLVED, LOOKED_AT_MAX).await? {
+        let mut found = self.0.store.find_address(channel, to, &NOT_RESOLVED, LOOKED_AT_MAX + 1).await?;
+        let are_all_looked_at = found.len() <= LOOKED_AT_MAX;
+        found.truncate(LOOKED_AT_MAX);
+        for id in found {
             // What the disk damaged must not keep the reports of everybody at this address from counting.
             let Some(alert) = self.legible(id).await? else { continue };
             let Some(suspect) = Suspect::of(&alert, channel, to) else { continue };
@@ -78,15 +82,15 @@ impl Engine {
             being_sent.extend(suspect.being_sent.map(|attempt| AttemptRef { alert: id, attempt }));
             lost.extend(suspect.lost.map(|attempt| AttemptRef { alert: id, attempt }));
         }
-        let only_lost = if let [only] = lost.as_slice() { Some(*only) } else { None };
+        let only_lost = if let ([only], true) = (lost.as_slice(), are_all_looked_at) { Some(*only) } else { None };
         // Of one that is being made again, it does not matter which try the report is about.
         let is_same = |sending: &AttemptRef| only_lost.as_ref() == Some(sending);
         if being_sent.is_empty() || (n_suspects == 1 && being_sent.iter().all(is_same)) {
-            if lost.len() > 1 {
+            if !lost.is_empty() && only_lost.is_none() {
                 tracing::info!(
                     channel = channel.name(),
                     n_alerts = lost.len(),
-                    "a report is about one of several messages whose names were lost, and counts for none of them"
+                    "a report may be about any of several messages whose names were lost, and counts for none of them"
                 );
             }
             return Ok(only_lost);

@@ -250,9 +250,9 @@ fn judge_order_of_sends(seen: &Seen<'_>, broken: &mut Vec<Broken>) {
     let firsts: Vec<_> = firsts.collect();
     for pair in firsts.windows(2) {
         let [(earlier, earlier_at), (later, later_at)] = pair else { continue };
-        let is_asked_for = seen.advance_to(later.number).is_some_and(|entry| entry.by.is_some());
-        let earlier_by = if is_asked_for { later_at.plus(REQUEST_MAX_MS) } else { *later_at };
-        if earlier_by < *earlier_at {
+        let asked_for = seen.advance_to(later.number).filter(|entry| entry.by.is_some());
+        let on_its_way_until = asked_for.map_or(*later_at, |entry| entry.at.plus(REQUEST_MAX_MS));
+        if *earlier_at > (*later_at).max(on_its_way_until) {
             broken.push(seen.broken("P5", format!("{} went out before {}", name(later), name(earlier))));
         }
     }
