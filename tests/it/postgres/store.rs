@@ -74,12 +74,9 @@ async fn an_alert_that_the_server_cannot_read_hides_no_other() {
         CREATE VIEW callout.alerts AS SELECT number, id, policy, plan, \
         CASE WHEN number = 7 THEN (1 / (number - 7))::text ELSE record END AS record FROM callout.alerts_kept";
     database.connect().await.batch_execute(seventh_is_unreadable).await.unwrap();
-    let found = futures_util::future::join_all((1..=N_ALERTS).map(|number| {
-        let node = Arc::clone(&node);
-        tokio::spawn(async move { node.get(alert(number).id()).await })
-    }));
-    for (number, found) in (1..=N_ALERTS).zip(found.await) {
-        match found.unwrap() {
+    let asked = (1..=N_ALERTS).map(|number| node.get(alert(number).id()));
+    for (number, found) in (1..=N_ALERTS).zip(futures_util::future::join_all(asked).await) {
+        match found {
             Ok(Some(stored)) => assert_eq!(stored.alert, alert(number)),
             Err(error) => assert!(number == 7, "alert {number}: {error:?}"),
             Ok(None) => panic!("alert {number} is gone"),
